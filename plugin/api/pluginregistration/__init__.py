@@ -1,0 +1,1 @@
+"""The plugin watcher API: registration by a socket that the kubelet finds."""

@@ -1,0 +1,1 @@
+"""The PodResources API: which container holds which device."""
