@@ -1,0 +1,18 @@
+"""Test doubles for device plugins: a fake kubelet, and a small local cluster on it. Never imported by the plugin.
+
+    async with testing.FakeKubelet(Path("/tmp/dp")) as kubelet:
+        ...                                               # start any v1beta1 plugin on /tmp/dp
+        await kubelet.wait_for(lambda: kubelet.allocatable.get("example.com/dongle") == 3)
+        admitted = await kubelet.admit(pod.simple("mine", {"example.com/dongle": 1}))
+
+The modules mirror the kubelet's own and cite the contract (docs/kubelet-contract.md); kubelet.py puts them together,
+and docs/fake-kubelet.md says what is emulated and what is not. They import nothing of the plugin but its wire API, so
+that a mistake cannot hide on both sides.
+"""
+
+from __future__ import annotations
+
+from plugin.testing.clock import ManualClock, RealClock
+from plugin.testing.kubelet import FakeKubelet, Mode
+
+__all__ = ["FakeKubelet", "ManualClock", "Mode", "RealClock"]

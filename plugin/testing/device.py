@@ -1,0 +1,46 @@
+"""A device as a plugin reported it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from plugin.api.deviceplugin.v1beta1 import constants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """One device of one list."""
+
+    id: str
+    health: str
+    """As received; only `Healthy` to the letter counts as healthy (contract LW-3)."""
+    numa_nodes: tuple[int, ...] = ()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Tell whether the kubelet counts the device as allocatable."""
+        return self.health == constants.HEALTHY
+
+
+def of_messages(messages: Iterable[pluginapi.Device]) -> list[Device]:
+    """Read the devices of a ListAndWatch message, doubles included (contract LW-4)."""
+    return [
+        Device(message.ID, message.health, tuple(node.ID for node in message.topology.nodes)) for message in messages
+    ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceList:
+    """One ListAndWatch message, as `FakeKubelet.history` keeps it."""
+
+    at: float
+    """When it was received, on the machine's monotonic clock."""
+    devices: Mapping[str, tuple[str, tuple[int, ...]]]
+    """Device ID to health and NUMA nodes."""
+    repeated_ids: tuple[str, ...] = ()
+    """IDs that occur more than once; the kubelet accepts them, a plugin should not send them (contract LW-4)."""

@@ -1,0 +1,395 @@
+"""A kubelet for device plugins, in a test, without root and without a cluster.
+
+`FakeKubelet` composes the modules of this package, each of which mirrors one of the kubelet's own, into something with
+the life of a kubelet: start, stop, restart, reboot. It decides nothing about devices itself. Nothing runs before
+`start`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import random
+import socket
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from plugin.api.deviceplugin.v1beta1 import constants
+from plugin.testing import (
+    call_log,
+    changes,
+    checkpoint,
+    client_table,
+    clock,
+    device,
+    device_allocation,
+    device_manager,
+    node_status,
+    pod,
+    pod_status,
+    registration,
+    topology,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+T = TypeVar("T")
+
+WORKER_BACKOFF_S = 10.0
+"""How long the kubelet waits before it tries a container again (`backOffPeriod`)."""
+
+
+class Mode(enum.StrEnum):
+    """Whose behavior is emulated where releases differ (contract 14)."""
+
+    V1_32 = "1.32"
+    """Cleans all files out of the directory at start (contract REG-3); else like 1.36."""
+    V1_36 = "1.36"
+    """Take-over flaw (contract REG-13)."""
+    V1_37 = "1.37"
+    """Clients by resource and socket path (contract REG-15)."""
+
+
+class FakeKubelet:
+    """One node's kubelet as a device plugin meets it; see docs/fake-kubelet.md."""
+
+    def __init__(
+        self,
+        plugin_dir: Path,
+        *,
+        node_name: str = "kind-worker",
+        pod_resources_socket: Path | None = None,
+        plugins_registry: Path | None = None,
+        clock: clock.Clock | None = None,
+        mode: Mode | str = Mode.V1_36,
+        seed: int = 0,
+        node_status_period_s: float | None = node_status.UPDATE_PERIOD_S,
+        topology_policy: topology.Policy | str = topology.Policy.NONE,
+        numa_nodes: Sequence[int] = (0, 1),
+    ) -> None:
+        self.plugin_dir = plugin_dir
+        self.node_name = node_name
+        self.clock = clock if clock is not None else _real_clock()
+        self.mode = Mode(mode)
+        self.calls = call_log.CallLog(self.clock)
+        self.registrations: list[registration.Registration] = []
+        self.node_status = node_status.NodeStatus()
+        self.synced_pods: list[str] = []
+        """UIDs of pods whose status was refreshed because a device's health changed (contract HS-4)."""
+        self.changes = changes.Changes()
+        self._pod_resources_socket = pod_resources_socket
+        self._plugins_registry = plugins_registry
+        self._rng = random.Random(seed)  # noqa: S311 - the choice must be repeatable, not secret
+        self._period_s = node_status_period_s
+        self._policy = topology.Policy(topology_policy)
+        self._numa_nodes = tuple(numa_nodes)
+        self._history: dict[str, list[device.DeviceList]] = {}
+        self._pods: dict[str, pod_status.AdmittedPod] = {}
+        self._admission = asyncio.Lock()
+        self._life: contextlib.AsyncExitStack | None = None
+        self._forget_memory()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Come up as a kubelet does: checkpoint, clean directory, socket, then the pods it already knows.
+
+        Pods are admitted again before their plugins can have registered, which running containers survive and others
+        may not (contract RS-6, RS-7).
+        """
+        if self._life is not None:
+            raise RuntimeError("the kubelet is already up")
+        self.plugin_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not checkpoint.exists(self.plugin_dir):
+            self.node_status = node_status.zeroed(self.node_status)  # contract NS-8
+        self._forget_memory()
+        self._manager.load_checkpoint()
+        async with contextlib.AsyncExitStack() as life:
+            life.push_async_callback(self._table.stop)
+            life.push_async_callback(self._server.stop)
+            await self._server.start()
+            if self._period_s is not None:
+                ticker = node_status.Ticker(self.tick, period_s=self._period_s, time_source=self.clock, rng=self._rng)
+                task = asyncio.create_task(ticker.run(), name=f"node-status {self.node_name}")
+                life.push_async_callback(node_status.cancel_and_wait, task)
+            self._life = life.pop_all()
+        await self.tick()
+        for admitted in list(self._pods.values()):
+            if admitted.is_active:
+                await self._admit(admitted)
+        self._manager.pods_known = True
+        self.changes.ring()
+
+    async def stop(self, *, leave_socket: bool = False) -> None:
+        """Go down, cutting every stream; with *leave_socket* as if killed: a dead `kubelet.sock` stays (contract
+        RS-8).
+        """
+        if self._life is None:
+            return
+        life, self._life = self._life, None
+        await life.aclose()
+        if leave_socket:
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(str(self.plugin_dir / constants.KUBELET_SOCKET))
+        self.changes.ring()
+
+    async def restart(self) -> None:
+        """Stop and start; containers go on running meanwhile (contract RS-4)."""
+        await self.stop()
+        await self.start()
+
+    async def reboot(self) -> None:
+        """Restart with the machine: no container runs any more, and pods are admitted before any plugin is up
+        (RS-7).
+        """
+        await self.stop(leave_socket=True)
+        for admitted in self._pods.values():
+            for container in admitted.containers.values():
+                container.is_running = False
+        await self.start()
+
+    async def recreate_node(self) -> None:
+        """Start anew as a node without a past: no checkpoint, no pods, extended resources reset to 0 (contract
+        NS-8).
+        """
+        await self.stop()
+        checkpoint.remove(self.plugin_dir)
+        self._pods.clear()
+        await self.start()
+
+    # -- what it knows ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether the kubelet runs."""
+        return self._life is not None
+
+    @property
+    def capacity(self) -> Mapping[str, int]:
+        """Devices by resource as the Node object would show if it were computed now; see `node_status` for what it
+        shows.
+        """
+        return node_status.compute(self.node_status, self._manager.counts()).capacity
+
+    @property
+    def allocatable(self) -> Mapping[str, int]:
+        """Healthy devices by resource, likewise; those in use are not subtracted (contract NS-1)."""
+        return node_status.compute(self.node_status, self._manager.counts()).allocatable
+
+    @property
+    def hazards(self) -> Sequence[str]:
+        """Moments at which the real kubelet would have crashed (contract LW-13)."""
+        return self._allocation.hazards
+
+    @property
+    def pods(self) -> Sequence[pod_status.AdmittedPod]:
+        """All pods given to this kubelet and not removed, failed ones included."""
+        return list(self._pods.values())
+
+    def history(self, resource: str) -> list[device.DeviceList]:
+        """Return every list received for *resource*, over restarts too."""
+        return self._history.setdefault(resource, [])
+
+    def devices(self, resource: str) -> dict[str, str]:
+        """Return device ID to health as it counts now; all are unhealthy once the plugin's stream has ended."""
+        return self._manager.reported(resource)
+
+    def allocated(self, resource: str) -> set[str]:
+        """Return the devices that count as in use, which includes those of pods not cleared away yet (contract
+        AL-5).
+        """
+        return set(self._manager.allocated.get(resource, ()))
+
+    def live_streams(self, resource: str) -> int:
+        """Count the open ListAndWatch streams of *resource*; a healthy plugin has one."""
+        return self._table.live_streams(resource)
+
+    def allocated_resources_status(
+        self, target: pod.Pod | pod_status.AdmittedPod
+    ) -> dict[str, dict[str, dict[str, str]]]:
+        """Return app container → resource → device ID → health, as the pod's status says it (contract HS-2 to HS-5)."""
+        return pod_status.allocated_resources_status(self._pods[target.uid], self._manager)
+
+    async def wait_for(self, predicate: Callable[[], T], *, timeout: float = 5.0) -> T:
+        """Return the first true value of *predicate*, which is evaluated now and at every change of anything here.
+
+        After *timeout* real seconds raise TimeoutError with a description of the present state.
+        """
+        return await self.changes.wait_for(predicate, timeout_s=timeout, describe=self.describe)
+
+    def describe(self) -> str:
+        """Return the state in a few lines, for people."""
+        lines = [f"kubelet of {self.node_name} ({self.mode}), {'up' if self.is_up else 'down'}"]
+        for resource in sorted({*self.capacity, *self._history, *(one.resource_name for one in self.registrations)}):
+            shown = f"{self.allocatable.get(resource, '-')}/{self.capacity.get(resource, '-')}"
+            lines.append(
+                f"  {resource}: allocatable/capacity {shown}, {self.live_streams(resource)} stream(s), "
+                f"{len(self.history(resource))} list(s), devices {self.devices(resource)}"
+            )
+        lines += [f"  refused: {one.resource_name} {one.error}" for one in self.registrations if one.error is not None]
+        lines += [f"  pod {one.pod.name}: {one.phase} {one.reason} {one.message}".rstrip() for one in self.pods]
+        return "\n".join(lines)
+
+    # -- what it does -------------------------------------------------------------------------------------------------
+
+    async def tick(self) -> None:
+        """Recompute the Node object now instead of at the next period (contract NS-5)."""
+        counts = self._manager.counts()
+        self.node_status = node_status.compute(self.node_status, counts)
+        self._manager.forget(counts.removed)
+        self.changes.ring()
+
+    def patch_node(self, resources: Mapping[str, int]) -> None:
+        """Set extended resources on the Node object by hand, as an administrator may."""
+        self.node_status = node_status.compute(self.node_status, node_status.Counts(dict(resources)))
+        self.changes.ring()
+
+    async def admit(self, new: pod.Pod) -> pod_status.AdmittedPod:
+        """Admit a pod: allocate for each container in order (contract ADM-1, AL-1). Refused pods are Failed for
+        good.
+        """
+        names = [*new.init_containers, *new.containers]
+        admitted = pod_status.AdmittedPod(
+            new, containers={one.name: pod_status.ContainerStatus(one.name) for one in names}
+        )
+        self._pods[new.uid] = admitted
+        await self._admit(admitted)
+        self.changes.ring()
+        return admitted
+
+    async def start_container(
+        self, target: pod.Pod | pod_status.AdmittedPod, name: str | None = None, *, retry: bool = False
+    ) -> pod_status.ContainerStatus:
+        """Create a container, again if it ran before: PreStartContainer, then the merged options (contract PS-1,
+        AL-18).
+
+        A failure leaves it waiting with `CreateContainerConfigError` (contract PS-2); with *retry* the kubelet tries
+        again after its back-off until it works. *name* may be left out for a pod with one container.
+        """
+        admitted = self._pods[target.uid]
+        if not admitted.is_active:
+            raise ValueError(f"pod {admitted.pod.name} is {admitted.phase}: {admitted.message}")
+        spec = _container(admitted.pod, name)
+        status = admitted.containers[spec.name]
+        while True:
+            status.is_running = False
+            try:
+                status.options = await self._allocation.run_options(admitted.pod, spec, active=True)
+            except device_allocation.DeviceError as error:
+                status.waiting_reason, status.message = "CreateContainerConfigError", str(error)
+                self.changes.ring()
+                if not retry:
+                    return status
+                await clock.sleep(self.clock, WORKER_BACKOFF_S)
+                continue
+            self._note_devices(admitted)
+            status.is_running, status.waiting_reason, status.message = True, None, ""
+            status.starts += 1
+            if all(admitted.containers[one.name].is_running for one in admitted.pod.containers):
+                admitted.phase = pod_status.Phase.RUNNING
+            self.changes.ring()
+            return status
+
+    def container_exited(self, target: pod.Pod | pod_status.AdmittedPod, name: str) -> None:
+        """Note that a container no longer runs; its devices stay with it."""
+        self._pods[target.uid].containers[name].is_running = False
+        self.changes.ring()
+
+    def finish(self, target: pod.Pod | pod_status.AdmittedPod, phase: pod_status.Phase) -> None:
+        """Note that a pod has run to its end."""
+        admitted = self._pods[target.uid]
+        admitted.phase = phase
+        for container in admitted.containers.values():
+            container.is_running = False
+        self.changes.ring()
+
+    async def remove(self, target: pod.Pod | pod_status.AdmittedPod) -> None:
+        """Delete a pod. Its devices become free when the kubelet next looks, and no plugin is told (contract AL-5)."""
+        self._pods.pop(target.uid, None)
+        self.changes.ring()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _forget_memory(self) -> None:
+        """Begin a new life: nothing in memory survives a kubelet process."""
+        self._manager = device_manager.DeviceManager(
+            self.plugin_dir,
+            time_source=self.clock,
+            active_pods=lambda: {uid for uid, one in self._pods.items() if one.is_active},
+            on_list=lambda resource, received: self.history(resource).append(received),
+            on_health=self.synced_pods.append,
+            ring=self.changes.ring,
+        )
+        self._allocation = device_allocation.DeviceAllocation(
+            self._manager,
+            rng=self._rng,
+            policy=self._policy,
+            machine_nodes=self._numa_nodes,
+            is_running=self._is_running,
+        )
+        self._table = client_table.ClientTable(
+            self._manager,
+            by_socket_path=self.mode is Mode.V1_37,
+            time_source=self.clock,
+            calls=self.calls,
+            ring=self.changes.ring,
+        )
+        self._server = registration.RegistrationServer(
+            self.plugin_dir,
+            self._table,
+            sockets_only=self.mode is not Mode.V1_32,
+            on_registration=self._on_registration,
+        )
+
+    async def _admit(self, admitted: pod_status.AdmittedPod) -> None:
+        async with self._admission:  # one pod at a time: a slow Allocate stalls the node (contract ADM-1)
+            for container in (*admitted.pod.init_containers, *admitted.pod.containers):
+                if not self._allocation.align(admitted.pod, container):
+                    text = "Resources cannot be allocated with Topology locality"
+                    admitted.reject("TopologyAffinityError", text)
+                    return
+                try:
+                    await self._allocation.allocate(admitted.pod, container)
+                except device_allocation.DeviceError as error:
+                    admitted.reject("UnexpectedAdmissionError", f"Allocate failed due to {error}, which is unexpected")
+                    return
+            self._note_devices(admitted)
+
+    def _note_devices(self, admitted: pod_status.AdmittedPod) -> None:
+        for name, status in admitted.containers.items():
+            held = self._manager.pod_devices.of_container(admitted.uid, name)
+            status.device_ids = {resource: sorted(one.device_ids) for resource, one in sorted(held.items())}
+            status.options = self._allocation.merged(admitted.uid, name)
+
+    def _is_running(self, uid: str, container: str) -> bool:
+        admitted = self._pods.get(uid)
+        return admitted is not None and admitted.containers[container].is_running
+
+    def _on_registration(self, record: registration.Registration) -> None:
+        self.registrations.append(record)
+        self.changes.ring()
+
+
+def _real_clock() -> clock.Clock:
+    return clock.RealClock()
+
+
+def _container(owner: pod.Pod, name: str | None) -> pod.Container:
+    if name is None and len(owner.containers) == 1:
+        return owner.containers[0]
+    for container in (*owner.init_containers, *owner.containers):
+        if container.name == name:
+            return container
+    raise ValueError(f"pod {owner.name} has no container {name!r}")

@@ -1,0 +1,137 @@
+"""The kubelet's registry socket: `kubelet.sock`, where plugins say that they are there.
+
+Mirrors `devicemanager/plugin/v1beta1/server.go` and `manager.go:CleanupPluginDirectory`. The order at start is the
+contract: clean the directory, then listen (REG-1); the order of a registration is another: dial back and ask for the
+options before the answer (REG-5).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+
+from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
+from plugin.api.deviceplugin.v1beta1 import constants
+from plugin.testing import checkpoint, client_table, resource_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Registration:
+    """One finished attempt to register, by either route."""
+
+    resource_name: str
+    endpoint: str
+    """As the plugin gave it: a file name in a Register call, a path on the watcher's route."""
+    time: float
+    """When the call came in, on the machine's monotonic clock."""
+    error: str | None = None
+    """What the plugin was told; None means that it was accepted."""
+    duration_s: float = 0.0
+    version: str = constants.VERSION
+    request_options: tuple[bool, bool] | None = None
+    """`(pre_start_required, get_preferred_allocation_available)` of the request, which the kubelet ignores (REG-8)."""
+    route: str = "Register"
+    """`Register` or `watcher`."""
+
+
+def clean_directory(directory: Path, *, sockets_only: bool) -> None:
+    """Remove every socket, plugins' too; before 1.33 every file but the checkpoint (contract REG-2, REG-3).
+
+    Names are listed once, so a socket that is made meanwhile survives. Links are followed to see what they lead to, and
+    removed themselves.
+    """
+    for name in os.listdir(directory):  # noqa: PTH208 - the names as of now, as the kubelet does it
+        path = directory / name
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            continue  # vanished, or a link to nowhere
+        if name == checkpoint.FILE_NAME or stat.S_ISDIR(mode) or (sockets_only and not stat.S_ISSOCK(mode)):
+            continue
+        path.unlink(missing_ok=True)
+
+
+class RegistrationServer(pluginapi_grpc.RegistrationServicer):
+    """Serves `v1beta1.Registration` in the plugin directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        table: client_table.ClientTable,
+        *,
+        sockets_only: bool,
+        on_registration: Callable[[Registration], None],
+    ) -> None:
+        self._directory = directory
+        self._table = table
+        self._sockets_only = sockets_only
+        self._on_registration = on_registration
+        self._server: grpc.aio.Server | None = None
+
+    @property
+    def socket_path(self) -> Path:
+        """Where plugins call."""
+        return self._directory / constants.KUBELET_SOCKET
+
+    async def start(self) -> None:
+        """Make the directory, clean it, listen (contract REG-1)."""
+        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        clean_directory(self._directory, sockets_only=self._sockets_only)
+        # Two servers on one path would share it silently with so_reuseport; nothing of the kubelet's does.
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        pluginapi_grpc.add_RegistrationServicer_to_server(self, self._server)
+        self._server.add_insecure_port(f"unix:{self.socket_path}")
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Stop at once, calls under way included; the socket goes away with it."""
+        if self._server is not None:
+            await self._server.stop(grace=None)
+            self._server = None
+
+    async def Register(
+        self, request: pluginapi.RegisterRequest, context: pluginapi_grpc._ServicerContext
+    ) -> pluginapi.Empty:
+        """Check, dial back, ask for options, and only then answer (contract REG-4, REG-5)."""
+        started = time.monotonic()
+        error = await self._refusal(request)
+        self._on_registration(
+            Registration(
+                request.resource_name,
+                request.endpoint,
+                started,
+                error,
+                time.monotonic() - started,
+                request.version,
+                (request.options.pre_start_required, request.options.get_preferred_allocation_available),
+            )
+        )
+        if error is not None:
+            await context.abort(grpc.StatusCode.UNKNOWN, error)
+        return pluginapi.Empty()
+
+    async def _refusal(self, request: pluginapi.RegisterRequest) -> str | None:
+        if request.version != constants.VERSION:
+            return (
+                f'requested API version "{request.version}" is not supported by kubelet. '
+                f'Supported version is ["{constants.VERSION}"]'
+            )
+        if not resource_name.is_extended(request.resource_name):
+            return f'the ResourceName "{request.resource_name}" is invalid'
+        try:
+            # Joined as filepath.Join does: an absolute path becomes relative, `..` is resolved (contract REG-9).
+            socket_path = Path(os.path.normpath(f"{self._directory}/{request.endpoint}"))
+            await self._table.connect(request.resource_name, socket_path)
+        except client_table.ConnectError as error:
+            return str(error)
+        return None
