@@ -1,0 +1,236 @@
+"""The composition root: from the tree to the kubelet, and what starts and ends with what.
+
+pump        tree events -> scanner -> inventories        one
+sessions    inventory -> kubelet                         one for each resource
+directory   the kubelet's directory -> sessions          one
+retention   devices that left the tree while held        one
+web         metrics and probes, after all the others     one, if wanted
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from plugin import discovery, endpoint, kubelet_directory, logs, pod_resources, retention, session, telemetry, watcher
+from plugin.inventory import Inventory
+
+if TYPE_CHECKING:
+    from plugin.config import Config
+    from plugin.device import Device, DeviceID, Transition
+    from plugin.resource_name import ResourceName
+    from plugin.tree import Entry
+
+SLICE_S: Final = 0.01
+"""A reading of the whole tree lets others run after this long."""
+
+MISSING_TREE_RETRY_S: Final = 0.25
+RESCAN_WITHOUT_EVENTS_S: Final = 1.0
+"""Between two readings of the whole tree while the kernel has no watches left for us."""
+
+LONGEST_PAUSE_S: Final = 0.1
+MAX_CHANGE_LINES: Final = 32
+"""Log lines for the devices that one list changed; a count stands for the rest."""
+
+
+class Daemon:
+    """Serves the devices of one tree to the kubelet of one node. Enter `run`, which ends by being cancelled."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.telemetry = telemetry.Telemetry()
+        self.inventories: dict[ResourceName, Inventory] = {}
+        self.sessions: dict[ResourceName, session.Session] = {}
+        self.tree_is_present = False
+        self.watch_exhausted: str | None = None
+        self.first_live = asyncio.Event()
+        """Set when the first resource is registered, or there is nothing to register: time for what can wait."""
+        self._scanner: discovery.Scanner | None = None
+        self._event_at: float | None = None
+        """When the present change was noticed; None until the first reading of the tree is published."""
+        self._tasks: dict[ResourceName, asyncio.Task[None]] = {}
+        self._directory = kubelet_directory.KubeletDirectory(config.plugin_dir)
+        self._retention = retention.Retention(
+            holders=lambda: pod_resources.held_devices(config.pod_resources),
+            release=self._release,
+            grace_s=config.vanished_grace_s,
+        )
+        self._log = logs.get_logger()
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether the tree is there and every resource is registered with a live stream."""
+        return self.tree_is_present and all(one.is_ready for one in self.sessions.values())
+
+    async def run(self) -> None:
+        """Run until cancelled; then end the streams, stop the servers and remove the sockets, in under a second."""
+        self._log.info("started", root=str(self.config.root), host=self.config.host or "any")
+        for name in endpoint.remove_stale(self.config.plugin_dir):
+            self._log.info("stale_socket_removed", endpoint=name)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._directory.run(), name="kubelet directory")
+                group.create_task(self._retention.run(), name="retention")
+                await self._pump(group)
+        finally:
+            self._log.info("stopped")
+
+    async def _pump(self, group: asyncio.TaskGroup) -> None:
+        """Carry what happens in the tree to the inventories, for ever."""
+        with watcher.Watcher["Entry"]() as watch:
+            scanner = discovery.Scanner(self.config.root, host=self.config.host, domain=self.config.domain, watch=watch)
+            self._scanner = scanner
+            cause: str | None = "start"
+            scanned_at = 0.0
+            while True:
+                if cause is not None:
+                    await self._scan(scanner, watch, cause)
+                    scanned_at = time.monotonic()
+                published = self._publish(scanner, group)
+                self._note_present(scanner)
+                if published and self._event_at is not None:
+                    # Lists follow each other at this distance at the least, more where making one takes longer, so
+                    # that a storm starves neither us nor the kubelet, which writes a checkpoint for each (LW-7).
+                    spent = time.monotonic() - self._event_at
+                    await asyncio.sleep(min(max(self.config.quiet_s, 2 * spent), LONGEST_PAUSE_S))
+                cause = await self._next(scanner, watch, scanned_at)
+
+    async def _next(self, scanner: discovery.Scanner, watch: watcher.Watcher[Entry], scanned_at: float) -> str | None:
+        """Wait for events and read what they name; return why everything has to be read again, if it has to."""
+        intervals = [("interval", self.config.reconcile_s)] if self.config.reconcile_s else []
+        if not scanner.is_present:
+            intervals.append(("root_changed", MISSING_TREE_RETRY_S))
+        elif watch.exhausted:
+            intervals.append(("limits", RESCAN_WITHOUT_EVENTS_S))
+        cause, rescan_at = min(
+            ((cause, scanned_at + interval) for cause, interval in intervals),
+            key=lambda item: item[1],
+            default=("", None),
+        )
+        due = min((at for at in (rescan_at, scanner.next_deadline) if at is not None), default=None)
+        has_events = await watch.wait(None if due is None else max(0.0, due - time.monotonic()))
+        self._event_at = time.monotonic()
+        if has_events and scanner.handle(watch.events()):
+            return "root_changed"
+        if watch.overflowed:
+            watch.overflowed = False
+            self._log.warning("events_lost", reason="the inotify queue overflowed; reading the whole tree")
+            return "overflow"
+        scanner.settle()
+        return cause if rescan_at is not None and time.monotonic() >= rescan_at else None
+
+    async def _scan(self, scanner: discovery.Scanner, watch: watcher.Watcher[Entry], cause: str) -> None:
+        self.telemetry.rescans[cause] += 1
+        watch.try_again()
+        slice_end = time.monotonic() + SLICE_S
+        for _ in scanner.scan():
+            if time.monotonic() >= slice_end:
+                await asyncio.sleep(0)
+                slice_end = time.monotonic() + SLICE_S
+        if watch.exhausted != self.watch_exhausted:
+            if watch.exhausted:
+                self._log.warning(
+                    "not_all_watched",
+                    reason=watch.exhausted,
+                    remedy="raise fs.inotify.max_user_watches or max_user_instances",
+                    reading_all_every_s=RESCAN_WITHOUT_EVENTS_S,
+                )
+            else:
+                self._log.info("all_watched_again")
+            self.watch_exhausted = watch.exhausted
+
+    def _note_present(self, scanner: discovery.Scanner) -> None:
+        if scanner.is_present and not self.tree_is_present and not self.sessions:
+            self._log.warning("no_resources", root=str(self.config.root), host=self.config.host or "any")
+        self.tree_is_present = scanner.is_present
+        if not self.sessions:
+            self.first_live.set()
+
+    def _publish(self, scanner: discovery.Scanner, group: asyncio.TaskGroup) -> bool:
+        """Bring inventories and sessions in line with the scanner; True if a list changed."""
+        published = False
+        for resource in scanner.resources - self.sessions.keys():
+            self._open(resource, group)
+        for resource, devices in scanner.take_changes().items():
+            if (inventory := self.inventories.get(resource)) is not None:
+                published |= self._apply(inventory, self._retain(inventory, resource, devices))
+        self._close_unused()
+        return published
+
+    def _retain(
+        self, inventory: Inventory, resource: ResourceName, devices: dict[DeviceID, Device | None]
+    ) -> dict[DeviceID, Device | None]:
+        """Replace the devices that left the tree by what is listed until nobody holds them."""
+        listed: dict[DeviceID, Device | None] = {}
+        for device_id, device in devices.items():
+            listed[device_id] = device
+            if device is not None:
+                self._retention.returned(resource, device_id)
+            elif (known := inventory.get(device_id)) is not None:
+                listed[device_id] = self._retention.retain(resource, known)
+        return listed
+
+    def _apply(self, inventory: Inventory, changes: dict[DeviceID, Device | None]) -> bool:
+        left_out = len(inventory.left_out)
+        transitions = inventory.apply(changes, at=self._event_at)
+        self._tell(inventory, transitions)
+        if len(inventory.left_out) > left_out:
+            self._log.error(
+                "too_many_devices",
+                resource=inventory.resource_name,
+                listed=len(inventory.devices),
+                left_out=len(inventory.left_out),
+                reason="the kubelet takes lists of at most 4 MiB; spread the devices over several resources",
+            )
+        return bool(transitions)
+
+    def _tell(self, inventory: Inventory, transitions: list[Transition]) -> None:
+        """Count and log what changed; the first list is not told device by device."""
+        for number, transition in enumerate(transitions):
+            was, now = transition.was, transition.now
+            state = now.health.value if now else "removed"
+            self.telemetry.transitions[inventory.resource_name, state] += 1
+            if self._event_at is not None and number < MAX_CHANGE_LINES:
+                self._log.info(
+                    "device_changed",
+                    resource=inventory.resource_name,
+                    device_id=(now or was).id,  # type: ignore[union-attr]  # one of the two is a device
+                    health=state,
+                    was=was.health.value if was else "absent",
+                    reason=now.reason if now else "",
+                    generation=inventory.generation,
+                )
+        if self._event_at is not None and len(transitions) > MAX_CHANGE_LINES:
+            more = len(transitions) - MAX_CHANGE_LINES
+            self._log.info("more_devices_changed", resource=inventory.resource_name, devices=more)
+
+    def _release(self, changes: discovery.Changes) -> None:
+        """Take devices out of the lists that nobody holds any more."""
+        self._event_at = time.monotonic()
+        for resource, devices in changes.items():
+            if (inventory := self.inventories.get(resource)) is not None:
+                self._apply(inventory, devices)
+        self._close_unused()
+
+    def _open(self, resource: ResourceName, group: asyncio.TaskGroup) -> None:
+        inventory = self.inventories[resource] = Inventory(resource)
+        one = self.sessions[resource] = session.Session(
+            inventory,
+            self._directory,
+            self.config,
+            self.telemetry,
+            on_allocated=self._retention.allocated,
+            on_live=self.first_live.set,
+        )
+        self._tasks[resource] = group.create_task(one.run(), name=f"session {resource}")
+
+    def _close_unused(self) -> None:
+        """Stop serving resources without a class in the tree and without a device that a pod may hold."""
+        assert self._scanner is not None
+        held = {resource for resource, _ in self._retention.retained}
+        for resource in self.sessions.keys() - self._scanner.resources - held:
+            self._log.info("resource_left", resource=resource)
+            del self.sessions[resource], self.inventories[resource]
+            # Its list is empty by now, and is sent before the stream ends; the task group waits for the task.
+            self._tasks.pop(resource).cancel()
