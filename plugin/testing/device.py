@@ -20,6 +20,8 @@ class Device:
     health: str
     """As received; only `Healthy` to the letter counts as healthy (contract LW-3)."""
     numa_nodes: tuple[int, ...] = ()
+    has_empty_topology: bool = False
+    """Whether there was a topology with no nodes in it, which hides the device from GetAllocatableResources."""
 
     @property
     def is_healthy(self) -> bool:
@@ -30,7 +32,13 @@ class Device:
 def of_messages(messages: Iterable[pluginapi.Device]) -> list[Device]:
     """Read the devices of a ListAndWatch message, doubles included (contract LW-4)."""
     return [
-        Device(message.ID, message.health, tuple(node.ID for node in message.topology.nodes)) for message in messages
+        Device(
+            message.ID,
+            message.health,
+            tuple(node.ID for node in message.topology.nodes),
+            message.HasField("topology") and not message.topology.nodes,
+        )
+        for message in messages
     ]
 
 

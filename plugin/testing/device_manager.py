@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.api.deviceplugin.v1beta1 import constants
 from plugin.testing import checkpoint, clock, device, node_status, plugin_client, pod_devices
-from plugin.testing.endpoint import Endpoint
+from plugin.testing.endpoint import STOP_GRACE_PERIOD_S, Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
+
+
+_JUST_AFTER_S = 0.001
+"""The grace period is over when more than its length has passed."""
 
 
 class DeviceManager:
@@ -44,6 +48,7 @@ class DeviceManager:
         (RS-6).
         """
         self._directory = directory
+        self._timers: list[clock.Timer] = []
         self._clock = time_source
         self._active_pods = active_pods
         self._on_list = on_list
@@ -85,7 +90,14 @@ class DeviceManager:
         if resource in self.healthy:
             self.healthy[resource] = set()
         endpoint.stopped_at = self._clock.time()
+        self._timers.append(self._clock.call_later(STOP_GRACE_PERIOD_S + _JUST_AFTER_S, self._ring))
         self._ring()
+
+    def close(self) -> None:
+        """Drop the timers; the state stays to be looked at."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
 
     def list_received(self, resource: str, messages: Iterable[pluginapi.Device]) -> None:
         """Replace all that is known of *resource* (contract LW-2)."""

@@ -25,7 +25,9 @@ from plugin.testing import (
     device_allocation,
     device_manager,
     node_status,
+    plugin_watcher,
     pod,
+    pod_resources,
     pod_status,
     registration,
     topology,
@@ -117,9 +119,20 @@ class FakeKubelet:
         self._forget_memory()
         self._manager.load_checkpoint()
         async with contextlib.AsyncExitStack() as life:
+            life.callback(self._manager.close)
             life.push_async_callback(self._table.stop)
             life.push_async_callback(self._server.stop)
             await self._server.start()
+            if self._pod_resources_socket is not None:
+                server = pod_resources.PodResourcesServer(
+                    self._pod_resources_socket, self._manager, pods=lambda: self.pods, time_source=self.clock
+                )
+                life.push_async_callback(server.stop)
+                await server.start()
+            if self._plugins_registry is not None:
+                watcher = self._watcher(self._plugins_registry)
+                task = asyncio.create_task(watcher.run(), name=f"plugin-watcher {self.node_name}")
+                life.push_async_callback(node_status.cancel_and_wait, task)
             if self._period_s is not None:
                 ticker = node_status.Ticker(self.tick, period_s=self._period_s, time_source=self.clock, rng=self._rng)
                 task = asyncio.create_task(ticker.run(), name=f"node-status {self.node_name}")
@@ -187,6 +200,11 @@ class FakeKubelet:
     def allocatable(self) -> Mapping[str, int]:
         """Healthy devices by resource, likewise; those in use are not subtracted (contract NS-1)."""
         return node_status.compute(self.node_status, self._manager.counts()).allocatable
+
+    @property
+    def is_node_status_current(self) -> bool:
+        """Tell whether a tick would change nothing."""
+        return node_status.compute(self.node_status, self._manager.counts()) == self.node_status
 
     @property
     def hazards(self) -> Sequence[str]:
@@ -350,6 +368,16 @@ class FakeKubelet:
             self.plugin_dir,
             self._table,
             sockets_only=self.mode is not Mode.V1_32,
+            on_registration=self._on_registration,
+        )
+
+    def _watcher(self, directory: Path) -> plugin_watcher.PluginWatcher:
+        return plugin_watcher.PluginWatcher(
+            directory,
+            self._table,
+            time_source=self.clock,
+            calls=self.calls,
+            deregisters_unnotified=self.mode is not Mode.V1_32,
             on_registration=self._on_registration,
         )
 

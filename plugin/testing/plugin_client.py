@@ -28,10 +28,11 @@ ReplyT = TypeVar("ReplyT", bound=message.Message)
 ReplyT_co = TypeVar("ReplyT_co", bound=message.Message, covariant=True)
 
 
-class _UnaryCall(Protocol[ReplyT_co]):
+class UnaryCall(Protocol[ReplyT_co]):
     """A method of the generated stub."""
 
-    def __call__(self, request: Any, *, timeout: float | None = None) -> Awaitable[ReplyT_co]: ...
+    def __call__(self, request: Any, *, timeout: float | None = None) -> Awaitable[ReplyT_co]:
+        """Make the call, with a deadline or without."""
 
 
 class DialError(Exception):
@@ -137,33 +138,48 @@ class PluginClient:
             self._calls.close(record, error=error)
 
     async def _unary(
-        self, name: str, method: _UnaryCall[ReplyT], request: message.Message, timeout_s: float | None = None
+        self, name: str, method: UnaryCall[ReplyT], request: message.Message, timeout_s: float | None = None
     ) -> ReplyT:
         record = self._calls.open(self.resource, name, request)
-        error: call_log.RpcError | None = None
-        reply: ReplyT | None = None
-        try:
-            if timeout_s is None:
-                reply = await method(request)
-            else:
-                async with clock.timeout(self._clock, timeout_s):
-                    reply = await method(request, timeout=timeout_s)
-        except TimeoutError:
-            error = call_log.RpcError.deadline()
-        except grpc.aio.UsageError:
-            error = call_log.RpcError.closing()  # the channel was closed before the call
-        except grpc.aio.AioRpcError as failure:
-            error = call_log.RpcError.of(failure)
-        except asyncio.CancelledError:
-            if _is_being_cancelled():
-                raise
-            error = call_log.RpcError.closing()
-        finally:
-            self._calls.close(record, reply=reply, error=error)
-        if error is not None:
-            raise error
-        assert reply is not None
-        return reply
+        return await unary(record, method, calls=self._calls, time_source=self._clock, timeout_s=timeout_s)
+
+
+async def unary(
+    record: call_log.Call,
+    method: UnaryCall[ReplyT],
+    *,
+    calls: call_log.CallLog,
+    time_source: clock.Clock,
+    timeout_s: float | None,
+) -> ReplyT:
+    """Make the call that *record* describes and note how it ends; raise RpcError.
+
+    A deadline is told to the plugin and kept by the kubelet's own clock too.
+    """
+    error: call_log.RpcError | None = None
+    reply: ReplyT | None = None
+    try:
+        if timeout_s is None:
+            reply = await method(record.request)
+        else:
+            async with clock.timeout(time_source, timeout_s):
+                reply = await method(record.request, timeout=timeout_s)
+    except TimeoutError:
+        error = call_log.RpcError.deadline()
+    except grpc.aio.UsageError:
+        error = call_log.RpcError.closing()  # the channel was closed before the call
+    except grpc.aio.AioRpcError as failure:
+        error = call_log.RpcError.of(failure)
+    except asyncio.CancelledError:
+        if _is_being_cancelled():
+            raise
+        error = call_log.RpcError.closing()
+    finally:
+        calls.close(record, reply=reply, error=error)
+    if error is not None:
+        raise error
+    assert reply is not None
+    return reply
 
 
 def _is_being_cancelled() -> bool:

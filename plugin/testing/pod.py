@@ -7,6 +7,7 @@ fraction of a device, is refused by name.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,14 @@ _uids = itertools.count(1)
 
 def _next_uid() -> str:
     return f"00000000-0000-4000-8000-{next(_uids):012d}"
+
+
+class RestartPolicy(enum.StrEnum):
+    """`spec.restartPolicy`."""
+
+    ALWAYS = "Always"
+    ON_FAILURE = "OnFailure"
+    NEVER = "Never"
 
 
 class PodSpecError(ValueError):
@@ -52,6 +61,7 @@ class Pod:
     node_name: str | None = None
     """Set by a manifest to bypass the scheduler."""
     grace_period_s: float = 30.0
+    restart_policy: RestartPolicy = RestartPolicy.ALWAYS
     uid: str = dataclasses.field(default_factory=_next_uid)
 
     def requests(self) -> dict[str, int]:
@@ -115,6 +125,7 @@ def _pod(document: dict[str, Any]) -> Pod:
         namespace=metadata.get("namespace") or "default",
         node_name=spec.get("nodeName"),
         grace_period_s=float(spec.get("terminationGracePeriodSeconds", 30)),
+        restart_policy=RestartPolicy(spec.get("restartPolicy", "Always")),
     )
 
 

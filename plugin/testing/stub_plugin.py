@@ -7,6 +7,7 @@ it was asked. It is no example of a good plugin; `plugin` itself is.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -147,7 +148,7 @@ class StubPlugin(pluginapi_grpc.DevicePluginServicer, watcherapi_grpc.Registrati
         sent = 0
         while True:
             async with self._news:
-                await self._news.wait_for(lambda seen=sent: len(self._messages) > seen or self._ending)
+                await self._news.wait_for(functools.partial(self._has_news, sent))
             while sent < len(self._messages):
                 yield self._messages[sent]
                 sent += 1
@@ -155,6 +156,9 @@ class StubPlugin(pluginapi_grpc.DevicePluginServicer, watcherapi_grpc.Registrati
                 await context.abort(self._ending.code, self._ending.text)
             if self._ending:
                 return
+
+    def _has_news(self, sent: int) -> bool:
+        return len(self._messages) > sent or bool(self._ending)
 
     async def GetDevicePluginOptions(
         self, request: pluginapi.Empty, context: pluginapi_grpc._ServicerContext

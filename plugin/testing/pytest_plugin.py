@@ -1,0 +1,66 @@
+"""Fixtures for people who test device plugins: `fake_kubelet`, and `fake_node` with everything on a clock of its own.
+
+Sockets lie in short directories under /tmp, because a socket's path has 107 bytes at most (contract PATH-4) and
+pytest's own temporary directories do not leave room for a name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from plugin.testing import clock, kubelet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FakeNode:
+    """A node with a kubelet that is up, and the places where things are."""
+
+    kubelet: kubelet.FakeKubelet
+    clock: clock.ManualClock
+    """Stands still until it is advanced: five minutes of grace cost nothing."""
+    plugin_dir: Path
+    plugins_registry: Path
+    pod_resources_socket: Path
+
+
+@pytest.fixture
+def socket_dir() -> Iterator[Path]:
+    """Give a directory whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="fk-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest_asyncio.fixture
+async def fake_kubelet(socket_dir: Path) -> AsyncIterator[kubelet.FakeKubelet]:
+    """Give a kubelet that is up, on real time; plugins go to its `plugin_dir`."""
+    async with kubelet.FakeKubelet(socket_dir / "dp") as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def fake_node(socket_dir: Path) -> AsyncIterator[FakeNode]:
+    """Give a kubelet that is up, with both registration routes and PodResources, on a clock that stands still."""
+    manual = clock.ManualClock()
+    node = FakeNode(
+        kubelet.FakeKubelet(
+            socket_dir / "dp",
+            pod_resources_socket=socket_dir / "pr" / "kubelet.sock",
+            plugins_registry=socket_dir / "reg",
+            clock=manual,
+        ),
+        manual,
+        socket_dir / "dp",
+        socket_dir / "reg",
+        socket_dir / "pr" / "kubelet.sock",
+    )
+    async with node.kubelet:
+        yield node
