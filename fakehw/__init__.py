@@ -11,15 +11,12 @@ How the modules stand to each other: `cli` speaks to people; `tree` writes, by a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+# All of it at once: a module imported later, under pyfakefs, would hold on to a file system that is gone.
 from fakehw.errors import FakehwError, InputError, SpecError, TreeError
 from fakehw.layout import Health, TreePath
+from fakehw.spec import load_topology, make_topology
 from fakehw.topology import Topology
 from fakehw.tree import FakeTree
-
-if TYPE_CHECKING:
-    from fakehw.spec import load_topology, make_topology
 
 __all__ = [
     "FakeTree",
@@ -33,12 +30,3 @@ __all__ = [
     "load_topology",
     "make_topology",
 ]
-
-
-def __getattr__(name: str) -> Any:  # a module attribute is of any type
-    """Import what needs jsonschema when it is asked for: it takes longer to import than a health flip takes."""
-    if name in ("load_topology", "make_topology"):
-        from fakehw import spec
-
-        return getattr(spec, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
-from fakehw import layout, resource_name
+import shtab
+
+from fakehw import layout, listing, resource_name, spec
 from fakehw.errors import FakehwError, InputError, SpecError
 from fakehw.layout import Health, TreePath
 from fakehw.tree import FakeTree
@@ -126,12 +128,12 @@ def make_parser() -> argparse.ArgumentParser:
         return command
 
     build = add("build", _build, "bring a tree to what a spec says, and keep what people changed by hand")
-    spec = os.environ.get("FAKEHW_SPEC")
+    spec_file = os.environ.get("FAKEHW_SPEC")
     build.add_argument(
         "--spec",
         metavar="FILE",
-        default=spec,
-        required=not spec,
+        default=spec_file,
+        required=not spec_file,
         help="topology in YAML, - for stdin (env FAKEHW_SPEC); fields: docs/topology.md",
     )
     _add_root(build)
@@ -145,15 +147,15 @@ def make_parser() -> argparse.ArgumentParser:
     build.add_argument("--reset", action="store_true", help="replace the whole tree: forget what was changed by hand")
     build.add_argument("--dry-run", action="store_true", help="say what would be done and write nothing")
 
-    listing = add("list", _list, "show the devices of a tree")
-    _add_root(listing)
-    listing.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
+    show = add("list", _list, "show the devices of a tree")
+    _add_root(show)
+    show.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
 
-    health = add("set-health", _set_health, "make devices healthy or unhealthy")
-    _add_paths(health)
-    health.add_argument("health", choices=[word.value for word in Health], help="the new state")
-    health.add_argument("--reason", metavar="TEXT", default="", help="why; carried to logs and metrics")
-    _add_root(health)
+    flip = add("set-health", _set_health, "make devices healthy or unhealthy")
+    _add_paths(flip)
+    flip.add_argument("health", choices=[word.value for word in Health], help="the new state")
+    flip.add_argument("--reason", metavar="TEXT", default="", help="why; carried to logs and metrics")
+    _add_root(flip)
 
     plug = add("plug", _plug, "plug devices in: back as the spec lists them, or more of their class")
     _add_paths(plug)
@@ -225,8 +227,6 @@ def _path(text: str) -> TreePath:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from fakehw import spec  # jsonschema takes longer to import than a health flip takes
-
     host: str | None = arguments.host or None
     if arguments.spec == "-":
         topology = spec.read_topology(sys.stdin.buffer, source="stdin", host=host)
@@ -245,8 +245,6 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from fakehw import listing  # only this command needs it
-
     tree = FakeTree(arguments.root, tell=_tell).read()
     _say(listing.as_json(tree) if arguments.output == "json" else listing.as_table(tree))
     for path, kind in list(tree.obstacles.items())[:_SHOWN_LINES]:
@@ -276,8 +274,6 @@ def _unplug(arguments: argparse.Namespace) -> None:
 
 
 def _completion(arguments: argparse.Namespace) -> None:
-    import shtab  # only this command needs it
-
     _say(shtab.complete(make_parser(), shell=arguments.shell))
 
 

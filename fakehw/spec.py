@@ -7,7 +7,6 @@ in topology.schema.json, so editors and `fakehw build` say the same.
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib.resources
 import json
 from collections import defaultdict
@@ -25,6 +24,8 @@ MAX_DEVICES: Final = 1_000_000
 """Of all nodes together; far past what a kubelet takes, and still a build that ends."""
 
 _FORMATS: Final = jsonschema.FormatChecker(formats=())
+_SCHEMA: Final = importlib.resources.files("fakehw").joinpath("topology.schema.json").read_text(encoding="utf-8")
+_VALIDATOR: Final = jsonschema.Draft202012Validator(json.loads(_SCHEMA), format_checker=_FORMATS)
 
 Problem = tuple[document.Path, str]
 
@@ -58,6 +59,7 @@ def parse(raw: bytes, *, source: str) -> Mapping[str, Any]:
 
 def make_topology(data: Mapping[str, Any], *, host: str | None = None, source: str = "topology") -> Topology:
     """Return the topology of plain data, such as a test writes down; checked as `load_topology` checks a file."""
+    data = json.loads(json.dumps(data))  # a copy, whose keys are text as in YAML
     problems = tuple(_problems(data))
     if problems:
         raise SpecError(*(f"{source}: {document.dotted(path)}: {text}" for path, text in problems))
@@ -74,14 +76,8 @@ def _problems(data: Any) -> Iterator[Problem]:  # not checked yet
 # What the schema says.
 
 
-@functools.cache
-def _validator() -> jsonschema.Draft202012Validator:
-    text = importlib.resources.files("fakehw").joinpath("topology.schema.json").read_text(encoding="utf-8")
-    return jsonschema.Draft202012Validator(json.loads(text), format_checker=_FORMATS)
-
-
 def _schema_problems(data: object) -> Iterator[Problem]:
-    for error in _validator().iter_errors(data):
+    for error in _VALIDATOR.iter_errors(data):
         path, schema = tuple(error.absolute_path), error.schema
         assert isinstance(schema, Mapping)
         rule = str(error.cause or schema["description"])

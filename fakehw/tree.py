@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fakehw import directory, layout, plan, reading, stage
+from fakehw import applied, directory, layout, plan, reading, stage
 from fakehw.errors import InputError, TreeError
 from fakehw.layout import Health, TreePath
 from fakehw.plan import Add, DropValue, Plan, Remove, SetValue
@@ -62,7 +62,8 @@ class FakeTree:
         with self._os_errors():
             if dry_run:
                 return self._look_ahead(topology, reset=reset)
-            self.root.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # what is there may be no directory: opening it will tell
+                self.root.mkdir(parents=True)
             with self._opened() as root_fd, self._writing(root_fd) as writer:
                 return self._build(topology, root_fd, writer, reset=reset, progress=progress)
 
@@ -109,8 +110,6 @@ class FakeTree:
     # Building.
 
     def _build(self, topology: Topology, root_fd: int, writer: Stage, *, reset: bool, progress: Progress) -> Plan:
-        from fakehw import applied  # jsonschema takes longer to import than a health flip takes
-
         topology = self._possible(topology, writer)
         before = () if reset else applied.read(writer.private_fd, root=str(self.root))
         what = self._plan(topology, before, reading.read_root(root_fd), reset=reset)
@@ -121,8 +120,6 @@ class FakeTree:
         return what
 
     def _look_ahead(self, topology: Topology, *, reset: bool) -> Plan:
-        from fakehw import applied  # as above
-
         if not self.root.exists():
             return plan.make_plan(topology, applied=(), actual=reading.Tree())
         with self._opened() as root_fd:
@@ -168,8 +165,6 @@ class FakeTree:
         return topology.without_device_nodes()
 
     def _last_applied(self, private_fd: int) -> Topology | None:
-        from fakehw import applied  # as above
-
         return next(reversed(applied.read(private_fd, root=str(self.root))), None)
 
     # Finding one's way.

@@ -1,0 +1,159 @@
+"""The command `fakehw`, run as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SEED = Path(__file__).parents[2] / "deploy/base/topology.yaml"
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    def run(*arguments: object, env: dict[str, str] | None = None, **rest) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("FAKEHW_", "NODE_NAME"))}
+        return subprocess.run(
+            [sys.executable, "-m", "fakehw", *map(str, arguments)],
+            check=False, capture_output=True, text=True, timeout=30,
+            env={**clean, "FAKEHW_ROOT": str(tmp_path / "tree"), "COLUMNS": "100", **(env or {})}, **rest,
+        )  # fmt: skip
+
+    return run
+
+
+def test_the_story_of_a_day(run, tmp_path: Path):
+    """Build, look, break, pull out, plug in, build again."""
+    assert run("build", "--spec", SEED).stdout.splitlines()[-1] == (
+        f"{tmp_path}/tree: devices: 5 added, 0 removed, 0 updated, 0 unchanged"
+    )
+    assert (
+        run("set-health", "node2/dev3/2", "unhealthy", "--reason", "too hot").stdout
+        == "/node2/dev3/2 unhealthy: too hot\n"
+    )
+    assert run("unplug", "node2/dev3/3").stdout == "/node2/dev3/3 unplugged\n"
+    listed = {device["id"]: device for device in json.loads(run("list", "-o", "json").stdout)}
+    assert set(listed) == {"node1-dev1-1", "node2-dev2-1", "node2-dev3-1", "node2-dev3-2"}
+    assert listed["node2-dev3-2"] == {
+        "path": "/node2/dev3/2",
+        "id": "node2-dev3-2",
+        "resource": "myplugin.io/mydevice-3",
+        "health": "unhealthy",
+        "numa_node": None,
+        "host": "kind-worker2",
+        "reason": "too hot",
+        "attributes": {},
+    }
+    assert run("plug", "/node2/dev3/3").stdout == "/node2/dev3/3 plugged in\n"
+    again = run("build", "--spec", SEED).stdout.splitlines()
+    assert again[0] == "kept     /node2/dev3/2  health unhealthy too hot (by hand)"
+    assert again[1].endswith("0 added, 0 removed, 0 updated, 5 unchanged; 1 kept as changed by hand")
+
+
+def test_environment_stands_in_for_flags_and_flags_win(run, tmp_path: Path):
+    env = {"FAKEHW_SPEC": str(SEED), "NODE_NAME": "kind-worker"}
+    assert "1 added" in run("build", env=env).stdout
+    assert "4 added" in run("build", "--host", "kind-worker2", "--root", tmp_path / "other", env=env).stdout
+
+
+def test_spec_may_come_from_stdin(run):
+    assert "5 added" in run("build", "--spec", "-", input=SEED.read_text()).stdout
+    assert run("build", "--spec", "-", input="nodes: 3").stderr == (
+        "stdin:1: nodes: 3: must be a mapping of node names to nodes\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        pytest.param([], 2, "required: COMMAND", id="nothing"),
+        pytest.param(["bulid"], 2, "'bulid': must be one of build, list", id="misspelt command"),
+        pytest.param(["build"], 2, "required: --spec", id="no spec"),
+        pytest.param(["build", "--spec", "/nowhere"], 2, "/nowhere: No such file or directory", id="no such spec"),
+        pytest.param(["build", "--spec", "/"], 2, "/: Is a directory", id="spec is a directory"),
+        pytest.param(["build", "--spec", SEED, "--host", "A_b"], 2, "(--host)", id="bad host"),
+        pytest.param(["build", "--spec", SEED, "--root", ""], 2, "'': must be a directory (--root)", id="empty root"),
+        pytest.param(["build", "--spec", SEED, "--root", "/dev/null"], 2, "(--root, FAKEHW_ROOT)", id="root is a file"),
+        pytest.param(["build", "--spec", SEED, "--root", "/proc/x"], 1, "/proc/x", id="root cannot be made"),
+        pytest.param(["list"], 2, "must be the directory of a tree (--root, FAKEHW_ROOT)", id="no tree"),
+        pytest.param(["list", "-o", "xml"], 2, "'xml': must be one of table, json (-o/--output)", id="output"),
+        pytest.param(["list", "--roo", "x"], 2, "unrecognized arguments", id="abbreviated flag"),
+        pytest.param(["set-health", "node2/dev3/2"], 2, "required", id="no health"),
+        pytest.param(["set-health", "node2/dev3/2", "sick"], 2, "'sick': must be one of", id="health"),
+        pytest.param(["set-health", "../../etc", "healthy"], 2, "(PATH)", id="path out of the tree"),
+        pytest.param(["unplug", "node2/dev3/x"], 2, "'node2/dev3/x': a device's name must be", id="device name"),
+        pytest.param(["unplug", "node2/dev3/2"], 2, "(--root, FAKEHW_ROOT)", id="unplug without a tree"),
+        pytest.param(["completion", "fish"], 2, "'fish': must be one of bash, zsh, tcsh", id="shell"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line(run, arguments: list[object], code: int, text: str):
+    done = run(*arguments)
+
+    assert done.returncode == code
+    assert text in done.stderr
+    assert done.stderr.startswith("fakehw: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_wrong_spec_names_every_error_and_writes_nothing(run, tmp_path: Path):
+    spec = tmp_path / "wrong.yaml"
+    spec.write_text("nodes:\n  n:\n    classes:\n      dev1: {count: -1}\n      gpu: {count: 1}\n")
+    done = run("build", "--spec", spec)
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"{spec}:4: nodes.n.classes.dev1.count: -1: must be a whole number from 0 to 1000000: "
+        "devices 1 to count are made",
+        f"{spec}:5: nodes.n.classes.gpu: must have a resource, because it is not named devK",
+    ]
+    assert not (tmp_path / "tree").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_that_cannot_be_written_is_one_line(run, tmp_path: Path):
+    run("build", "--spec", SEED)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fakehw", "list", "--root", tmp_path / "tree"],
+            check=False, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "fakehw: No space left on device\n"
+
+
+def test_reader_that_has_read_enough_is_no_error(run, tmp_path: Path):
+    spec = tmp_path / "many.yaml"
+    spec.write_text("nodes: {n: {classes: {dev1: {count: 3000}}}}")
+    run("build", "--spec", spec)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m fakehw list --root {tmp_path}/tree | head -1"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("command", ["", "build", "list", "set-health", "plug", "unplug", "completion"])
+def test_help_ends_with_examples(run, command: str):
+    done = run(*filter(None, [command]), "--help")
+
+    assert done.returncode == 0
+    assert "\nexamples:\n  " in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_script_knows_the_commands(run, shell: str):
+    done = run("completion", shell)
+
+    assert done.returncode == 0
+    assert "set-health" in done.stdout
+    if shell == "bash":
+        assert subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=False).returncode == 0
+
+
+def test_package_knows_nothing_of_the_plugin():
+    code = "import sys, fakehw.cli; sys.exit(any(m.split('.')[0] in ('plugin', 'grpc') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

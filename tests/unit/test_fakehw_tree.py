@@ -1,0 +1,363 @@
+"""FakeTree on a fake file system: builds, hands that interfere, and what a reader makes of it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyfakefs.fake_filesystem_unittest import Patcher
+
+import fakehw
+from fakehw import FakeTree, layout, listing
+from fakehw.layout import TreePath
+
+ROOT = Path("/fakehw")
+
+
+@pytest.fixture
+def tree(fs) -> FakeTree:
+    return FakeTree(ROOT)
+
+
+def make_topology(**classes: object) -> fakehw.Topology:
+    return fakehw.make_topology({"nodes": {"node2": {"host": "kind-worker2", "classes": classes}}})
+
+
+def content(root: Path = ROOT) -> dict[str, str]:
+    """The visible tree: files with their text, directories with ''."""
+    return {
+        str(path.relative_to(root)): path.read_text() if path.is_file() else ""
+        for path in sorted(root.rglob("*"))
+        if not path.relative_to(root).parts[0].startswith(".")
+    }
+
+
+def test_build_writes_the_layout(tree: FakeTree):
+    tree.build(make_topology(dev2={"count": 0}, dev3={"count": 1, "numa_node": 0, "attributes": {"model": "X100"}}))
+
+    assert content() == {
+        "node2": "",
+        "node2/host": "kind-worker2\n",
+        "node2/dev2": "",
+        "node2/dev2/resource": "myplugin.io/mydevice-2\n",
+        "node2/dev3": "",
+        "node2/dev3/resource": "myplugin.io/mydevice-3\n",
+        "node2/dev3/1": "",
+        "node2/dev3/1/health": "healthy\n",
+        "node2/dev3/1/numa_node": "0\n",
+        "node2/dev3/1/model": "X100\n",
+    }
+    assert (ROOT / "node2/dev3/1").stat().st_mode & 0o777 == 0o755
+    assert (ROOT / "node2/dev3/1/health").stat().st_mode & 0o777 == 0o644
+
+
+def test_modes_do_not_depend_on_the_umask(tree: FakeTree):
+    old = os.umask(0o077)
+    try:
+        tree.build(make_topology(dev3={"count": 1}))
+        tree.set_health("node2/dev3/1", "unhealthy")
+    finally:
+        os.umask(old)
+
+    assert (ROOT / "node2/dev3/1").stat().st_mode & 0o777 == 0o755
+    assert (ROOT / "node2/dev3/1/health").stat().st_mode & 0o777 == 0o644
+
+
+def test_second_build_has_nothing_to_do(tree: FakeTree):
+    topology = make_topology(dev3={"count": 3})
+    tree.build(topology)
+
+    plan = tree.build(topology)
+    assert not plan.steps
+    assert plan.counts() == {"added": 0, "removed": 0, "updated": 0, "unchanged": 3}
+
+
+def test_build_keeps_health_set_by_hand_and_what_a_person_added(tree: FakeTree):
+    tree.build(make_topology(dev3={"count": 3}))
+    (ROOT / "node2/dev3/1/health").write_text("unhealthy by hand")
+    (ROOT / "node2/dev3/2/owner").write_text("me\n")
+    (ROOT / "node2/dev3/7").mkdir()
+    (ROOT / "node2/dev3/7/health").write_text("healthy\n")
+
+    plan = tree.build(make_topology(dev3={"count": 2}))
+
+    after = content()
+    assert after["node2/dev3/1/health"] == "unhealthy by hand"
+    assert after["node2/dev3/2/owner"] == "me\n"
+    assert "node2/dev3/7/health" in after
+    assert "node2/dev3/3" not in after
+    assert [(line.action, str(line.path), line.detail) for line in plan.lines()] == [
+        ("removed", "/node2/dev3/3", ""),
+        ("kept", "/node2/dev3/1", "health unhealthy by hand (by hand)"),
+        ("kept", "/node2/dev3/2", "owner (by hand)"),
+        ("kept", "/node2/dev3/7", "(added by hand)"),
+    ]
+
+
+def test_health_of_the_spec_moves_only_what_no_person_has_changed(tree: FakeTree):
+    tree.build(make_topology(dev3={"count": 2}))
+    tree.set_health("node2/dev3/1", "unhealthy", reason="mine")
+
+    tree.build(make_topology(dev3={"count": 2, "health": "unhealthy by the spec"}))
+    assert content()["node2/dev3/1/health"] == "unhealthy mine\n"
+    assert content()["node2/dev3/2/health"] == "unhealthy by the spec\n"
+
+
+def test_attributes_come_change_and_go_with_the_spec(tree: FakeTree):
+    tree.build(make_topology(dev3={"count": 1, "attributes": {"a": "1", "b": "1"}}))
+    plan = tree.build(make_topology(dev3={"count": 1, "attributes": {"b": "2", "c": "2"}}))
+
+    names = {name.rpartition("/")[2]: text for name, text in content().items() if name.startswith("node2/dev3/1/")}
+    assert names == {"health": "healthy\n", "b": "2\n", "c": "2\n"}
+    assert [line.detail for line in plan.lines()] == ["b 1 -> 2, c (none) -> 2, a 1 -> (none)"]
+
+
+def test_class_that_left_the_spec_stays_as_long_as_a_persons_device_is_in_it(tree: FakeTree):
+    tree.build(make_topology(dev3={"count": 1}))
+    tree.plug("node2/dev3/5")
+    tree.build(fakehw.make_topology({"nodes": {}}))
+
+    assert set(content()) == {
+        "node2", "node2/host", "node2/dev3", "node2/dev3/resource", "node2/dev3/5", "node2/dev3/5/health",
+    }  # fmt: skip
+
+
+def test_reset_starts_over(tree: FakeTree):
+    tree.build(make_topology(dev3={"count": 1}))
+    tree.set_health("node2", "unhealthy")
+    tree.plug("node9/dev1/1")
+
+    tree.build(make_topology(dev3={"count": 1}), reset=True)
+    assert {path.name for path in ROOT.iterdir()} == {"node2", ".fakehw"}
+    assert content()["node2/dev3/1/health"] == "healthy\n"
+
+
+@pytest.mark.parametrize("foreign", ["README.md", "src/main.c", "src/a/b/c", "photos/cats/1/jpg", "a b"])
+def test_reset_refuses_what_is_not_a_fake_tree_and_deletes_nothing(tree: FakeTree, foreign: str):
+    tree.build(make_topology(dev3={"count": 1}))
+    (ROOT / foreign).parent.mkdir(parents=True, exist_ok=True)
+    (ROOT / foreign).write_text("precious")
+    before = content()
+
+    with pytest.raises(fakehw.TreeError, match="must be moved away before a reset") as caught:
+        tree.build(make_topology(dev3={"count": 2}), reset=True)
+    assert len(caught.value.lines) == 1
+    assert content() == before
+
+
+def test_dry_run_says_the_same_and_writes_nothing(tree: FakeTree):
+    topology = make_topology(dev3={"count": 2})
+    dry = tree.build(topology, dry_run=True)
+    assert not ROOT.exists()
+
+    assert list(dry.lines()) == list(tree.build(topology).lines())
+    before = content()
+    dry = tree.build(make_topology(dev3={"count": 3}), dry_run=True)
+    assert dry.counts()["added"] == 1
+    assert content() == before
+    assert tree.build(make_topology(dev3={"count": 3})).counts()["added"] == 1
+
+
+def test_build_for_a_host_leaves_out_the_nodes_of_others(tree: FakeTree):
+    document = {"nodes": {name: {"host": name, "classes": {"dev1": {"count": 1}}} for name in ("a", "b")}}
+    tree.build(fakehw.make_topology(document))
+    tree.build(fakehw.make_topology(document, host="b"))
+
+    assert {name for name in content() if "/" not in name} == {"b"}
+
+
+@pytest.mark.parametrize("obstacle", ["node2", "node2/dev3", "node2/dev3/1"])
+def test_link_or_file_where_a_directory_belongs_is_a_conflict_and_is_not_followed(tree: FakeTree, obstacle: str):
+    Path("/elsewhere").mkdir()
+    (ROOT / obstacle).parent.mkdir(parents=True)
+    (ROOT / obstacle).symlink_to("/elsewhere")
+
+    with pytest.raises(fakehw.TreeError, match="is a symbolic link: must be a directory or nothing"):
+        tree.build(make_topology(dev3={"count": 1}))
+    for act in (tree.unplug, tree.plug, lambda path: tree.set_health(path, "healthy")):
+        with pytest.raises(fakehw.FakehwError):
+            act("node2/dev3/1")
+    assert not any(Path("/elsewhere").iterdir())
+
+
+def test_attribute_that_became_a_link_or_a_directory_is_replaced_not_followed(tree: FakeTree):
+    tree.build(make_topology(dev3={"count": 1, "attributes": {"a": "1", "b": "1"}}))
+    Path("/target").write_text("precious")
+    device = ROOT / "node2/dev3/1"
+    for name in ("a", "b", "health"):
+        (device / name).unlink()
+    (device / "a").symlink_to("/target")
+    (device / "health").symlink_to("/target")
+    (device / "b").mkdir()
+    (device / "b/x").write_text("")
+
+    tree.build(make_topology(dev3={"count": 1, "attributes": {"a": "1", "b": "1"}}))
+    tree.set_health("node2/dev3/1", "unhealthy")
+    assert content()["node2/dev3/1/a"] == content()["node2/dev3/1/b"] == "1\n"
+    assert content()["node2/dev3/1/health"] == "unhealthy\n"
+    assert Path("/target").read_text() == "precious"
+
+
+def test_set_health_of_a_class_or_node_sets_all_its_devices(tree: FakeTree):
+    tree.build(make_topology(dev2={"count": 1}, dev3={"count": 3}))
+
+    assert tree.set_health("node2/dev3", "unhealthy", reason="hot\nvery\x1b[1m") == 3
+    assert tree.set_health(["node2", "node2/dev3/1"], "healthy") == 4
+    assert tree.set_health("/node2/dev3/2", "unhealthy", reason="hot\nvery\x1b[1m") == 1
+    assert content()["node2/dev3/2/health"] == "unhealthy hot very [1m\n"
+
+
+@pytest.mark.parametrize("path", ["node2/dev3/9", "node2/dev9", "node9", "node9/dev3/1", "node2/dev2"])
+def test_health_of_what_is_not_there_is_refused(tree: FakeTree, path: str):
+    tree.build(make_topology(dev2={"count": 0}, dev3={"count": 1}))
+
+    with pytest.raises(fakehw.InputError, match=path):
+        tree.set_health(["node2/dev3/1", path], "unhealthy")
+    assert content()["node2/dev3/1/health"] == "healthy\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "..", "../x", "node2/../x", "node2/dev3/01", "node2/DEV/1", ".fakehw", "node2//1", "a/b/1/c", "n\0"],
+)
+def test_paths_that_are_no_names_of_the_layout_are_refused(tree: FakeTree, path: str):
+    tree.build(make_topology(dev3={"count": 1}))
+    for act in (tree.unplug, tree.plug, lambda path: tree.set_health(path, "healthy")):
+        with pytest.raises(fakehw.InputError):
+            act(path)
+
+
+def test_unplugged_device_comes_back_as_the_spec_lists_it(tree: FakeTree):
+    tree.build(
+        make_topology(dev3={"count": 2, "devices": {2: {"health": "unhealthy old"}}, "attributes": {"n": "{number}"}})
+    )
+    before = content()
+    tree.unplug(["node2/dev3", "node2/dev3/1"])
+    assert "node2/dev3" not in content()
+
+    assert [str(path) for path in tree.plug("node2")] == ["/node2/dev3/1", "/node2/dev3/2"]
+    assert content() == before
+    assert tree.plug("node2") == []
+
+
+def test_device_that_the_spec_does_not_list_is_made_after_its_class(tree: FakeTree):
+    tree.build(make_topology(gpu={"count": 1, "resource": "a.b/gpu", "attributes": {"uuid": "{id}"}}))
+    tree.plug(["node2/gpu/4", "node2/dev7/1"])
+
+    assert content()["node2/gpu/4/uuid"] == "node2-gpu-4\n"
+    assert content()["node2/dev7/resource"] == "myplugin.io/mydevice-7\n"
+    with pytest.raises(fakehw.InputError, match="must have a resource"):
+        tree.plug("node2/npu/1")
+    with pytest.raises(fakehw.InputError, match="is not a class of the applied spec"):
+        tree.plug("node2/dev8")
+
+
+def test_damaged_memory_is_one_line_and_a_reset_mends_it(tree: FakeTree):
+    tree.build(make_topology(dev3={"count": 1}))
+    for text in (
+        "{",
+        "[]3",
+        '[{"spec": {"nodes": {"..": {}}}, "host": null}]',
+        '[{"spec": 3, "host": null}]',
+        "[" * 99999,
+    ):
+        (ROOT / ".fakehw/applied.json").write_text(text)
+        with pytest.raises(fakehw.TreeError, match="is damaged: remove it, or start over"):
+            tree.build(make_topology(dev3={"count": 1}))
+    tree.build(make_topology(dev3={"count": 1}), reset=True)
+    assert not tree.build(make_topology(dev3={"count": 1})).steps
+
+
+def test_character_devices_that_are_refused_are_told_of_once(fs):
+    told: list[str] = []
+    FakeTree(ROOT, tell=told.append).build(make_topology(dev3={"count": 3, "device_node": None}))
+
+    assert told == ["/fakehw: mknod is not allowed here: going on without character devices (device_node)"]
+    assert "node2/dev3/3/health" in content()
+
+
+def test_list_shows_empty_classes_in_the_table_and_devices_in_json(tree: FakeTree):
+    tree.build(make_topology(dev2={"count": 0}, dev10={"count": 1, "numa_node": 1, "health": "unhealthy hot"}))
+
+    assert listing.as_table(tree.read()).splitlines() == [
+        "PATH             ID              RESOURCE                  HEALTH      NUMA   HOST           REASON",
+        "/node2/dev2      -               myplugin.io/mydevice-2    -           -      kind-worker2   no devices",
+        "/node2/dev10/1   node2-dev10-1   myplugin.io/mydevice-10   unhealthy   1      kind-worker2   hot",
+    ]
+    assert [record.id for record in listing.records(tree.read())] == ["node2-dev10-1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "health", "reason"),
+    [
+        ("healthy", "healthy", ""),
+        (" Healthy\n", "healthy", ""),
+        ("UNHEALTHY too hot\nand loud\n", "unhealthy", "too hot and loud"),
+        ("healthy again", "healthy", "again"),
+        ("", "unhealthy", "health file is empty"),
+        ("healthyish", "unhealthy", "health file says 'healthyish'"),
+        ("x" * 5000, "unhealthy", "health file is longer than 4096 bytes"),
+        (b"\xff\xfe", "unhealthy", "health file is not UTF-8 text"),
+        (None, "unhealthy", "health file is missing"),
+    ],
+)
+def test_health_file_says_what_the_layout_says(tree: FakeTree, text: str | bytes | None, health: str, reason: str):
+    tree.build(make_topology(dev3={"count": 1}))
+    path = ROOT / "node2/dev3/1/health"
+    if text is None:
+        path.unlink()
+    else:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    (record,) = listing.records(tree.read())
+    assert (record.health, record.reason) == (health, reason)
+
+
+def test_paths_sort_as_people_count():
+    paths = [
+        TreePath.parse(text) for text in ("node10/dev1/1", "node2/dev10/1", "node2/dev3/10", "node2/dev3/9", "node2")
+    ]
+
+    assert [str(path) for path in sorted(paths, key=lambda path: path.sort_key)] == [
+        "/node2", "/node2/dev3/9", "/node2/dev3/10", "/node2/dev10/1", "/node10/dev1/1",
+    ]  # fmt: skip
+    assert layout.env_prefix("dev3") == "DEV_3_ID"
+    assert layout.env_prefix("gpu") == "GPU_ID"
+
+
+_fields = st.fixed_dictionaries(
+    {"count": st.integers(0, 3)},
+    optional={
+        "numa_node": st.integers(-1, 1),
+        "health": st.sampled_from(["healthy", "unhealthy", "unhealthy hot"]),
+        "attributes": st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1", "{id}"])),
+        "devices": st.dictionaries(
+            st.sampled_from(["0", "2", "7"]), st.just({"health": "unhealthy late", "numa_node": 0})
+        ),
+    },
+)
+_documents = st.fixed_dictionaries(
+    {
+        "nodes": st.dictionaries(
+            st.sampled_from(["n1", "n2"]),
+            st.fixed_dictionaries(
+                {"classes": st.dictionaries(st.sampled_from(["dev1", "dev2"]), _fields)},
+                optional={"host": st.sampled_from(["h1", "h2"])},
+            ),
+        )
+    }
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(specs=st.lists(_documents, min_size=2, max_size=4))
+def test_builds_one_after_another_end_where_the_last_alone_would(specs: list[dict]):
+    topologies = [fakehw.make_topology(document) for document in specs]
+    with Patcher():
+        for topology in topologies:
+            FakeTree("/many").build(topology)
+        FakeTree("/one").build(topologies[-1])
+
+        assert content(Path("/many")) == content(Path("/one"))
+        assert not FakeTree("/many").build(topologies[-1]).steps
