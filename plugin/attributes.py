@@ -124,9 +124,13 @@ def one_line(text: str) -> str:
 
 
 def _require_regular(mode: int) -> None:
-    if stat.S_ISREG(mode):
-        return
-    for test, kind in (
+    if not stat.S_ISREG(mode):
+        raise AttributeFileError(f"is {kind(mode)}")
+
+
+def kind(mode: int) -> str:
+    """Return in words what a file of this mode is."""
+    for test, words in (
         (stat.S_ISLNK, "a symbolic link, which is not followed"),
         (stat.S_ISDIR, "a directory"),
         (stat.S_ISFIFO, "a FIFO"),
@@ -135,5 +139,5 @@ def _require_regular(mode: int) -> None:
         (stat.S_ISBLK, "a block device"),
     ):
         if test(mode):
-            raise AttributeFileError(f"is {kind}")
-    raise AttributeFileError("is not a regular file")
+            return words
+    return "a regular file" if stat.S_ISREG(mode) else "no regular file"

@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import sys
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from plugin import config, errors, logs
@@ -100,6 +99,13 @@ class _Parser(argparse.ArgumentParser):
         raise errors.ConfigError(message, f"see {self.prog} --help", "command line")
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that reads files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.exit(message=f"{parser.prog} {version()}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, whose defaults come from the environment."""
     parser = _Parser(
@@ -112,12 +118,14 @@ def parser() -> argparse.ArgumentParser:
     for flag in FLAGS:
         shown = f", default {flag.default}" if flag.default else ""
         parser.add_argument(flag.name, metavar=flag.metavar, help=f"{flag.help} [{flag.env}{shown}]".replace("%", "%%"))
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return parser
 
 
 def version() -> str:
     """Return the version of the distribution."""
+    from importlib import metadata
+
     return metadata.version("fakehw")
 
 

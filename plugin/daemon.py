@@ -17,6 +17,7 @@ from plugin import discovery, endpoint, kubelet_directory, logs, pod_resources, 
 from plugin.inventory import Inventory
 
 if TYPE_CHECKING:
+    from plugin import reader
     from plugin.config import Config
     from plugin.device import Device, DeviceID, Transition
     from plugin.resource_name import ResourceName
@@ -205,7 +206,7 @@ class Daemon:
             more = len(transitions) - MAX_CHANGE_LINES
             self._log.info("more_devices_changed", resource=inventory.resource_name, devices=more)
 
-    def _release(self, changes: discovery.Changes) -> None:
+    def _release(self, changes: reader.Changes) -> None:
         """Take devices out of the lists that nobody holds any more."""
         self._event_at = time.monotonic()
         for resource, devices in changes.items():

@@ -1,32 +1,23 @@
-"""The tree as devices: read all of it once, then only what an event names.
-
-A scanner remembers what it has read. It is fed the events of its own watches, and answers with what changed in each
-resource. Nothing in the tree can stop it: what is not a device is passed over with one log line, and a device that
-cannot be read is Unhealthy with the reason. It never follows a link and never blocks on a file (see `attributes`).
+"""The tree as devices, kept up to date: read all of it once, then only what an event names.
 
 A writer may be half-way through. A value that cannot be the whole one (an empty or missing health file, a directory
 made a moment ago) is not believed before its writer has closed the file or a short time is over; the last state stands
-until then.
+until then. So no way of saving a file shows as a state that nobody wrote.
 """
 
 from __future__ import annotations
 
-import functools
-import os
-import stat
 import time
-from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from plugin import attributes, device, logs, tree, watcher
-from plugin.device import Device, DeviceID, Health
-from plugin.resource_name import ResourceName
+from plugin import reader, tree, watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from plugin.tree import ClassEntry, DeviceEntry, Entry, NodeEntry, RootEntry
+    from plugin.resource_name import ResourceName
+    from plugin.tree import Entry
 
 WRITING_S: Final = 0.2
 """How long a health file that is open for writing may be empty or hold half a word; closing it ends the wait."""
@@ -37,22 +28,12 @@ APPEARING_S: Final = 0.025
 _UNFINISHED: Final = watcher.CREATE | watcher.MODIFY | watcher.ATTRIB
 _VANISHING: Final = watcher.DELETE | watcher.MOVED_FROM
 _WRITTEN: Final = watcher.MODIFY | watcher.CLOSE_WRITE
-_ATTRIBUTES: Final = ("host", "resource")
-_NAME_RULES: Final = {
-    "node": device.NODE_NAME.fullmatch,
-    "class": device.CLASS_NAME.fullmatch,
-    "device": device.DEVICE_NUMBER.fullmatch,
-}
-_SCAN_STEP: Final = 256
-"""Directory entries between two offers to let others run."""
-
-Changes = dict[ResourceName, dict[DeviceID, Device | None]]
 
 
 class Scanner:
-    """Reads the tree at `root` for the Kubernetes node `host` (empty: the whole tree).
+    """Reads the tree at `root` for the Kubernetes node `host` (empty: the whole tree), and follows its events.
 
-    `changes` and `resources` are what the caller takes from it; `next_deadline` is when it wants to look again.
+    The caller runs `scan`, hands in `events`, takes the changes, and comes back with `settle` at `next_deadline`.
     """
 
     def __init__(
@@ -64,78 +45,54 @@ class Scanner:
         watch: watcher.Watcher[Entry],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.is_present = False
-        """The root is there and is a directory."""
-        self._root = tree.RootEntry(str(root))
-        self._host = host
-        self._domain = domain
-        self._watch = watch
+        self._reader = reader.TreeReader(str(root), host=host, domain=domain, watch=watch)
         self._clock = clock
-        self._changes: Changes = defaultdict(dict)
-        self._classes_of: defaultdict[ResourceName, int] = defaultdict(int)
         self._waiting: dict[tuple[Entry, str], float] = {}
-        self._told = tree.Complaints(logs.get_logger())
+
+    @property
+    def is_present(self) -> bool:
+        """Tell whether the root is there and is a directory."""
+        return self._reader.is_present
 
     @property
     def resources(self) -> set[ResourceName]:
         """Return the resources that have a class on this host, be it with no device at all."""
-        return {resource for resource, count in self._classes_of.items() if count > 0}
+        return self._reader.resources
 
     @property
     def next_deadline(self) -> float | None:
         """Return when (on the clock) something unfinished is to be believed, or None."""
         return min(self._waiting.values(), default=None)
 
-    def take_changes(self) -> Changes:
+    def take_changes(self) -> reader.Changes:
         """Return what changed since the last call: devices by resource and ID, None for one that left the tree."""
-        changes, self._changes = self._changes, defaultdict(dict)
-        return changes
+        return self._reader.take_changes()
 
     def scan(self) -> Iterator[None]:
         """Read everything; yields after every step, so that the caller can let others run."""
-        self._watch.open()
-        root = self._root
-        try:
-            status = os.stat(root.path)  # noqa: PTH116  # the root itself may be a link: it is the user's own
-        except OSError as error:
-            self._lose_root(error.strerror or str(error))
-            return
-        if not stat.S_ISDIR(status.st_mode):
-            self._lose_root("not a directory")
-            return
-        if root.identity != (identity := tree.identity_of(status)):
-            for node in tuple(root.nodes.values()):
-                self._drop_node(node)
-            self._watch.remove(root.wd, root)
-            root.identity, root.wd = identity, None
-        if root.wd is None:
-            root.wd = self._watch.add(os.path.realpath(root.path), root)
-        self.is_present = True
-        self._told.mended(root.path)
         self._waiting.clear()
-        with tree.opened(root) as fd:
-            if fd is not None:
-                yield from self._list(fd, root, root.nodes, self._examine_node)
+        return self._reader.scan()
 
-    def handle(self, events: Iterator[watcher.Event[Entry]]) -> bool:
+    def handle(self, events: Iterable[watcher.Event[Entry]]) -> bool:
         """Read again what `events` name; True if a whole scan is due because the root itself changed."""
         touched: dict[tuple[Entry, str], int] = {}
         for event in events:
             if not event.name:
-                if event.target is self._root and event.mask & watcher.GONE:
+                if isinstance(event.target, tree.RootEntry) and event.mask & watcher.GONE:
                     return True
-            elif not event.name.startswith("."):
-                if isinstance(event.target, tree.DeviceEntry):
-                    if event.name == "health":
-                        touched[event.target, "health"] = event.mask
-                    elif event.name in ("numa_node", "node"):
-                        touched.setdefault((event.target, "health"), watcher.MODIFY)
-                else:
-                    key = event.target, event.name
-                    touched[key] = event.mask | (touched.get(key, 0) & watcher.CREATE)
-        now = self._clock()
+            elif event.name.startswith("."):
+                continue
+            elif isinstance(event.target, tree.DeviceEntry):
+                if event.name == "health":
+                    touched[event.target, "health"] = event.mask
+                elif event.name in ("numa_node", "node"):
+                    # A reason to read the device again, but not to believe a health file that is empty just now.
+                    touched.setdefault((event.target, "health"), watcher.MODIFY)
+            else:
+                key = event.target, event.name
+                touched[key] = event.mask | (touched.get(key, 0) & watcher.CREATE)
         for (entry, name), mask in touched.items():
-            self._touch(entry, name, mask, now)
+            self._touch(entry, name, mask)
         return False
 
     def settle(self) -> None:
@@ -144,269 +101,30 @@ class Scanner:
         for (entry, name), deadline in tuple(self._waiting.items()):
             if deadline <= now:
                 del self._waiting[entry, name]
-                self._look(entry, name, settled=True)
+                self._reader.look(entry, name, settled=True)
 
-    def _touch(self, entry: Entry, name: str, mask: int, now: float) -> None:
-        key = entry, name
-        if isinstance(entry, tree.DeviceEntry) or name in _ATTRIBUTES:
-            if mask & _VANISHING:
-                deadline: float | None = now + APPEARING_S
-            else:
-                deadline = now + WRITING_S if mask & _UNFINISHED else None
-            # Half a health file can still be believed as soon as it says a known word.
-            wait = deadline is not None and not (
-                isinstance(entry, tree.DeviceEntry) and self._look(entry, name, settled=False)
-            )
-        else:
-            if mask & _WRITTEN and not mask & ~_WRITTEN:
-                return  # a file among the directories
-            # A directory made by hand is filled in the next moment; one that was built elsewhere is moved here whole.
-            deadline = now + APPEARING_S
-            wait = bool(mask & watcher.CREATE) and entry.child(name) is None
-        if wait and deadline is not None:
-            self._waiting[key] = deadline
-        else:
-            self._waiting.pop(key, None)
-            if deadline is None or not isinstance(entry, tree.DeviceEntry):
-                self._look(entry, name, settled=True)
-
-    def _look(self, entry: Entry, name: str, *, settled: bool) -> bool:
-        """Read again what stands under `name`; False if it is unfinished and was not believed."""
-        if not entry.is_attached:
-            return True
-        with tree.opened(entry.parent if isinstance(entry, tree.DeviceEntry) else entry) as fd:
-            if fd is None:
-                return True  # the directory is gone, or a link now: its parent has an event of its own
-            if isinstance(entry, tree.DeviceEntry):
-                return self._read_device(fd, entry, settled=settled)
-            if isinstance(entry, tree.RootEntry):
-                self._finish(self._examine_node(fd, name))
-            elif isinstance(entry, tree.NodeEntry):
-                if name == "host":
-                    self._finish(self._read_node(fd, entry))
-                elif entry.is_ours:
-                    self._finish(self._examine_class(entry, fd, name))
-            elif name == "resource":
-                self._read_resource(fd, entry)
-            else:
-                self._finish(self._examine_device(entry, fd, name))
-        return True
-
-    @staticmethod
-    def _finish(steps: Iterator[None]) -> None:
-        for _ in steps:
-            pass
-
-    def _list(
-        self,
-        fd: int,
-        entry: RootEntry | NodeEntry | ClassEntry,
-        children: Mapping[str, Entry] | Mapping[int, Entry],
-        examine: Callable[[int, str], Iterator[None]],
-    ) -> Iterator[None]:
-        """Examine every name of a directory and every child that it had."""
-        names = {str(name) for name in children}
-        with os.scandir(fd) as items:
-            for count, item in enumerate(items):
-                if not item.name.startswith("."):
-                    names.add(item.name)
-                if count % _SCAN_STEP == 0:
-                    yield
-        for name in sorted(names, key=device.natural_key):
-            yield from examine(fd, name)
-
-    def _identify(self, fd: int, parent: RootEntry | NodeEntry | ClassEntry, name: str) -> int | None:
-        """Return the identity of the directory `name`; None, with a complaint if need be, where it is no child."""
-        path = f"{parent.path}/{name}"
-        level = (
-            "node"
-            if isinstance(parent, tree.RootEntry)
-            else "class"
-            if isinstance(parent, tree.NodeEntry)
-            else "device"
-        )
-        is_well_named = _NAME_RULES[level](name)
-        try:
-            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        except OSError:
-            self._told.mended(path)
-            return None
-        if not stat.S_ISDIR(status.st_mode):
-            if is_well_named and name not in _ATTRIBUTES and (level == "device" or stat.S_ISLNK(status.st_mode)):
-                self._told.complain(f"{level}_passed_over", path, "is not a directory")
-            return None
-        if not is_well_named:
-            self._told.complain(f"{level}_passed_over", repr(path), f"is not a valid name of a {level}")
-            return None
-        self._told.mended(path)
-        return tree.identity_of(status)
-
-    # One level each: a name that may have appeared, changed, been replaced or gone.
-
-    def _examine_node(self, root_fd: int, name: str) -> Iterator[None]:
-        node = self._root.nodes.get(name)
-        identity = self._identify(root_fd, self._root, name)
-        if node is not None and node.identity != identity:
-            self._drop_node(node)
-            node = None
-        if identity is None:
+    def _touch(self, entry: Entry, name: str, mask: int) -> None:
+        patience_s = _patience(entry, name, mask)
+        if patience_s is None:
             return
-        if node is None:
-            node = self._root.nodes[name] = tree.NodeEntry(self._root, name, identity)
-        if node.wd is None:
-            node.wd = self._watch.add(node.path, node)
-        with tree.opened_at(root_fd, name) as fd:
-            if fd is not None:
-                yield from self._read_node(fd, node)
-
-    def _read_node(self, fd: int, node: NodeEntry) -> Iterator[None]:
-        try:
-            host = attributes.read("host", dir_fd=fd)
-        except attributes.MissingAttributeError:
-            host = ""
-        except attributes.AttributeFileError as error:
-            self._told.complain("node_passed_over", f"{node.path}/host", str(error))
-            host = None
-        node.is_ours = host is not None and (not host or not self._host or host == self._host)
-        if node.is_ours:
-            yield from self._list(fd, node, node.classes, functools.partial(self._examine_class, node))
+        if patience_s == 0:
+            is_believed = self._reader.look(entry, name, settled=True)
         else:
-            for class_entry in tuple(node.classes.values()):
-                self._drop_class(class_entry)
-
-    def _examine_class(self, node: NodeEntry, node_fd: int, name: str) -> Iterator[None]:
-        class_entry = node.classes.get(name)
-        identity = self._identify(node_fd, node, name)
-        if class_entry is not None and class_entry.identity != identity:
-            self._drop_class(class_entry)
-            class_entry = None
-        if identity is None:
-            return
-        if class_entry is None:
-            class_entry = node.classes[name] = tree.ClassEntry(node, name, identity)
-        if class_entry.wd is None:
-            class_entry.wd = self._watch.add(class_entry.path, class_entry)
-        with tree.opened_at(node_fd, name) as fd:
-            if fd is not None:
-                self._read_resource(fd, class_entry)
-                yield from self._list(
-                    fd, class_entry, class_entry.devices, functools.partial(self._examine_device, class_entry)
-                )
-
-    def _read_resource(self, fd: int, class_entry: ClassEntry) -> None:
-        resource: ResourceName | None = None
-        number = device.class_number(class_entry.name)
-        try:
-            resource = ResourceName.parse(attributes.read("resource", dir_fd=fd))
-        except attributes.MissingAttributeError:
-            if number is not None:
-                resource = ResourceName.parse(f"{self._domain}/mydevice-{number}")
-            else:
-                self._told.complain("class_passed_over", class_entry.path, "has no resource and is not named devK")
-        except (attributes.AttributeFileError, ValueError) as error:
-            self._told.complain("class_passed_over", f"{class_entry.path}/resource", str(error))
-        if resource != class_entry.resource:
-            self._assign(class_entry, resource)
-
-    def _assign(self, class_entry: ClassEntry, resource: ResourceName | None) -> None:
-        """Move a class and its devices to another resource."""
-        for entry in class_entry.devices.values():
-            self._record(entry, None)
-        if class_entry.resource is not None:
-            self._classes_of[class_entry.resource] -= 1
-        class_entry.resource = resource
-        if resource is not None:
-            self._classes_of[resource] += 1
-        for entry in class_entry.devices.values():
-            self._record(entry, entry.device)
-
-    def _examine_device(self, class_entry: ClassEntry, class_fd: int, name: str) -> Iterator[None]:
-        number = int(name) if device.DEVICE_NUMBER.fullmatch(name) else -1
-        entry = class_entry.devices.get(number)
-        identity = self._identify(class_fd, class_entry, name)
-        if identity and len(f"{class_entry.parent.name}-{class_entry.name}-{name}") > device.MAX_ID_LENGTH:
-            reason = f"its ID would be longer than {device.MAX_ID_LENGTH} characters"
-            self._told.complain("device_passed_over", f"{class_entry.path}/{name}", reason)
-            return
-        if entry is not None and entry.identity != identity:
-            self._drop_device(entry)
-            entry = None
-        if identity is None:
-            return
-        if entry is None:
-            entry = class_entry.devices[number] = tree.DeviceEntry(class_entry, number, identity)
-        if entry.wd is None:
-            entry.wd = self._watch.add(entry.path, entry)
-        self._read_device(class_fd, entry, settled=True)
-        yield
-
-    def _read_device(self, class_fd: int, entry: DeviceEntry, *, settled: bool) -> bool:
-        """Read one device; False if what it says may be half-written and is not to be believed yet."""
-        was = entry.device
-        numa_node, has_device_node = None, False
-        try:
-            fd = attributes.open_directory(str(entry.number), dir_fd=class_fd)
-        except OSError as error:
-            reading = attributes.HealthReading(
-                Health.UNHEALTHY, f"directory cannot be opened: {error.strerror}", is_settled=True
-            )
+            # A health file that is still open can be believed as soon as it says a known word.
+            is_believed = isinstance(entry, tree.DeviceEntry) and self._reader.look(entry, name, settled=False)
+        if is_believed:
+            self._waiting.pop((entry, name), None)
         else:
-            try:
-                reading = attributes.read_health(dir_fd=fd)
-                has_device_node = attributes.has_character_device("node", dir_fd=fd)
-                numa_node = attributes.read_numa_node(dir_fd=fd)
-            except attributes.AttributeFileError as error:
-                if not settled and was is not None:
-                    numa_node = was.numa_node
-                else:
-                    self._told.complain("numa_node_ignored", f"{entry.path}/numa_node", str(error))
-            finally:
-                os.close(fd)
-        if not (settled or reading.is_settled):
-            return False
-        node, class_name = entry.parent.parent.name, entry.parent.name
-        entry.device = Device(
-            node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node
-        )
-        if entry.device != was:
-            self._record(entry, entry.device)
-        return True
+            self._waiting[entry, name] = self._clock() + patience_s
 
-    # Taking note and letting go.
 
-    def _record(self, entry: DeviceEntry, now: Device | None) -> None:
-        resource = entry.parent.resource
-        known = now or entry.device
-        if resource is not None and known is not None:
-            self._changes[resource][known.id] = now
-
-    def _drop_device(self, entry: DeviceEntry) -> None:
-        self._record(entry, None)
-        entry.is_attached = False
-        self._watch.remove(entry.wd, entry)
-        self._waiting.pop((entry, "health"), None)
-        del entry.parent.devices[entry.number]
-
-    def _drop_class(self, class_entry: ClassEntry) -> None:
-        for entry in tuple(class_entry.devices.values()):
-            self._drop_device(entry)
-        if class_entry.resource is not None:
-            self._classes_of[class_entry.resource] -= 1
-        class_entry.is_attached = False
-        self._watch.remove(class_entry.wd, class_entry)
-        del class_entry.parent.classes[class_entry.name]
-
-    def _drop_node(self, node: NodeEntry) -> None:
-        for class_entry in tuple(node.classes.values()):
-            self._drop_class(class_entry)
-        node.is_attached = False
-        self._watch.remove(node.wd, node)
-        del self._root.nodes[node.name]
-
-    def _lose_root(self, reason: str) -> None:
-        self.is_present = False
-        self._told.complain("tree_not_ready", self._root.path, reason)
-        for node in tuple(self._root.nodes.values()):
-            self._drop_node(node)
-        self._watch.remove(self._root.wd, self._root)
-        self._root.identity, self._root.wd = None, None
+def _patience(entry: Entry, name: str, mask: int) -> float | None:
+    """Return how many seconds `name` may be unfinished after an event, or None if the event means nothing."""
+    if isinstance(entry, tree.DeviceEntry) or name in reader.ATTRIBUTES:
+        if mask & _VANISHING:
+            return APPEARING_S
+        return WRITING_S if mask & _UNFINISHED else 0.0
+    if mask & _WRITTEN and not mask & ~_WRITTEN:
+        return None  # a file among the directories
+    # A directory made by hand is filled in the next moment; one that was built elsewhere is moved here whole.
+    return APPEARING_S if mask & watcher.CREATE and entry.child(name) is None else 0.0

@@ -6,6 +6,7 @@ if another one owns it by then (contract PIT-5), and newer kubelets tell instanc
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 PREFIX: Final = "fakehw-"
 MAX_SOCKET_PATH: Final = 107
 """Bytes of a Unix socket path that can be bound (contract PATH-4)."""
+
+STOP_GRACE_S: Final = 0.2
+"""Calls that are under way get this long when the server stops."""
 
 _TOKEN_BYTES: Final = 4
 _SHORTEST_NAME: Final = len(PREFIX) + 2 * _TOKEN_BYTES + len(".sock")
@@ -77,7 +81,14 @@ class Endpoint:
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.servicer.close()
-        await self._server.stop(0.2)
+        # In a task of its own: grpc.aio may swallow a cancellation that arrives while it stops, and this must be over
+        # before the next endpoint starts, cancelled or not.
+        stopping = asyncio.create_task(self._server.stop(STOP_GRACE_S), name=f"stop {self.name}")
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            await asyncio.wait([stopping])
+            raise
         with contextlib.suppress(OSError):  # gRPC removes it as a rule; not if the directory went first
             self.socket_path.unlink()
 

@@ -18,7 +18,7 @@ from plugin.device import Device, DeviceID, Health
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from plugin.discovery import Changes
+    from plugin.reader import Changes
     from plugin.resource_name import ResourceName
 
     Holders = Callable[[], Awaitable[set[DeviceID] | None]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
@@ -18,12 +18,14 @@ from plugin.api.deviceplugin.v1beta1 import constants
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from google.protobuf.message import Message
     from structlog.typing import FilteringBoundLogger
 
     from plugin.device import Device, DeviceID
     from plugin.inventory import Inventory
     from plugin.telemetry import Telemetry
 
+    MessageT = TypeVar("MessageT", bound=Message)
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -113,7 +115,8 @@ class DevicePluginServicer:
         from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
         response = pluginapi.PreferredAllocationResponse()
-        for container in pluginapi.PreferredAllocationRequest.FromString(request).container_requests:
+        asked = await self._parse(pluginapi.PreferredAllocationRequest, request, context)
+        for container in asked.container_requests:
             must_include = list(self._known(container.must_include_deviceIDs))
             available = list(self._known(container.available_deviceIDs))
             healthy = [device for device in available if device.is_healthy]
@@ -132,8 +135,9 @@ class DevicePluginServicer:
 
         resource = self._inventory.resource_name
         response = pluginapi.AllocateResponse()
+        asked = await self._parse(pluginapi.AllocateRequest, request, context)
         try:
-            for container in pluginapi.AllocateRequest.FromString(request).container_requests:
+            for container in asked.container_requests:
                 devices = [self._allocatable(device_id) for device_id in container.devices_ids]
                 given = allocation.allocate(devices, host_root=self._host_root)
                 answer = response.container_responses.add(envs=given.envs)
@@ -158,13 +162,23 @@ class DevicePluginServicer:
         """Check once more that the devices are healthy; a refusal is retried by the kubelet (contract PS-1, PS-2)."""
         from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
+        asked = await self._parse(pluginapi.PreStartContainerRequest, request, context)
         try:
-            for device_id in pluginapi.PreStartContainerRequest.FromString(request).devices_ids:
+            for device_id in asked.devices_ids:
                 self._allocatable(device_id)
         except errors.AllocationError as error:
             self._log.warning("start_refused", error=str(error))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return b""
+
+    async def _parse(self, kind: type[MessageT], request: bytes, context: Context) -> MessageT:
+        from google.protobuf.message import DecodeError
+
+        try:
+            return kind.FromString(request)
+        except DecodeError as error:
+            self._log.warning("bad_request", message=kind.__name__, error=str(error))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a {kind.__name__}: {error}")
 
     def _known(self, device_ids: Iterable[str]) -> Iterable[Device]:
         for device_id in device_ids:

@@ -1,0 +1,326 @@
+"""Reading the tree, level by level, into entries that remember what was there.
+
+Nothing in the tree can stop the reader: what is not a device is passed over with one log line, and a device that cannot
+be read is Unhealthy with the reason. It never follows a link and never blocks on a file (see `attributes`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from plugin import attributes, device, logs, tree
+from plugin.device import Device, DeviceID, Health
+from plugin.resource_name import ResourceName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from plugin import watcher
+    from plugin.tree import ClassEntry, DeviceEntry, Entry, NodeEntry, RootEntry
+
+ATTRIBUTES: Final = ("host", "resource")
+"""Files that stand among the directories of nodes and classes."""
+
+_NAME_RULES: Final = {
+    "node": device.NODE_NAME.fullmatch,
+    "class": device.CLASS_NAME.fullmatch,
+    "device": device.DEVICE_NUMBER.fullmatch,
+}
+_SCAN_STEP: Final = 256
+"""Directory entries between two offers to let others run."""
+
+Changes = dict[ResourceName, dict[DeviceID, Device | None]]
+
+
+class TreeReader:
+    """Reads the tree at `root` for the Kubernetes node `host` (empty: the whole tree) and notes what changed."""
+
+    def __init__(self, root: str, *, host: str, domain: str, watch: watcher.Watcher[Entry]) -> None:
+        self.is_present = False
+        """The root is there and is a directory."""
+        self.root = tree.RootEntry(root)
+        self._host = host
+        self._domain = domain
+        self._watch = watch
+        self._changes: Changes = defaultdict(dict)
+        self._classes_of: defaultdict[ResourceName, int] = defaultdict(int)
+        self._told = tree.Complaints(logs.get_logger())
+
+    @property
+    def resources(self) -> set[ResourceName]:
+        """Return the resources that have a class on this host, be it with no device at all."""
+        return {resource for resource, count in self._classes_of.items() if count > 0}
+
+    def take_changes(self) -> Changes:
+        """Return what changed since the last call: devices by resource and ID, None for one that left the tree."""
+        changes, self._changes = self._changes, defaultdict(dict)
+        return changes
+
+    def scan(self) -> Iterator[None]:
+        """Read everything; yields after every step, so that the caller can let others run."""
+        self._watch.open()
+        root = self.root
+        try:
+            status = os.stat(root.path)  # noqa: PTH116  # the root itself may be a link: it is the user's own
+        except OSError as error:
+            self._lose_root(error.strerror or str(error))
+            return
+        if not stat.S_ISDIR(status.st_mode):
+            self._lose_root("not a directory")
+            return
+        if root.identity != (identity := tree.identity_of(status)):
+            for node in tuple(root.nodes.values()):
+                self._drop_node(node)
+            self._watch.remove(root.wd, root)
+            root.identity, root.wd = identity, None
+        if root.wd is None:
+            root.wd = self._watch.add(os.path.realpath(root.path), root)
+        self.is_present = True
+        self._told.mended(root.path)
+        with tree.opened(root) as fd:
+            if fd is not None:
+                yield from self._list(fd, root, root.nodes, self._examine_node)
+
+    def look(self, entry: Entry, name: str, *, settled: bool) -> bool:
+        """Read again what stands under `name`; False if it is unfinished and was not believed."""
+        if not entry.is_attached:
+            return True
+        with tree.opened(entry.parent if isinstance(entry, tree.DeviceEntry) else entry) as fd:
+            if fd is None:
+                return True  # the directory is gone, or a link now: its parent has an event of its own
+            if isinstance(entry, tree.DeviceEntry):
+                return self._read_device(fd, entry, settled=settled)
+            if isinstance(entry, tree.RootEntry):
+                self._finish(self._examine_node(fd, name))
+            elif isinstance(entry, tree.NodeEntry):
+                if name == "host":
+                    self._finish(self._read_node(fd, entry))
+                elif entry.is_ours:
+                    self._finish(self._examine_class(entry, fd, name))
+            elif name == "resource":
+                self._read_resource(fd, entry)
+            else:
+                self._finish(self._examine_device(entry, fd, name))
+        return True
+
+    @staticmethod
+    def _finish(steps: Iterator[None]) -> None:
+        for _ in steps:
+            pass
+
+    def _list(
+        self,
+        fd: int,
+        entry: RootEntry | NodeEntry | ClassEntry,
+        children: Mapping[str, Entry] | Mapping[int, Entry],
+        examine: Callable[[int, str], Iterator[None]],
+    ) -> Iterator[None]:
+        """Examine every name of a directory and every child that it had."""
+        names = {str(name) for name in children}
+        with os.scandir(fd) as items:
+            for count, item in enumerate(items):
+                if not item.name.startswith("."):
+                    names.add(item.name)
+                if count % _SCAN_STEP == 0:
+                    yield
+        for name in sorted(names, key=device.natural_key):
+            yield from examine(fd, name)
+
+    def _identify(self, fd: int, parent: RootEntry | NodeEntry | ClassEntry, name: str) -> int | None:
+        """Return the identity of the directory `name`; None, with a complaint if need be, where it is no child."""
+        path = f"{parent.path}/{name}"
+        level = (
+            "node"
+            if isinstance(parent, tree.RootEntry)
+            else "class"
+            if isinstance(parent, tree.NodeEntry)
+            else "device"
+        )
+        is_well_named = _NAME_RULES[level](name)
+        try:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except OSError:
+            self._told.mended(path)
+            return None
+        if not stat.S_ISDIR(status.st_mode):
+            if is_well_named and name not in ATTRIBUTES and (level == "device" or stat.S_ISLNK(status.st_mode)):
+                self._told.complain(f"{level}_passed_over", path, f"is {attributes.kind(status.st_mode)}, no directory")
+            return None
+        if not is_well_named:
+            self._told.complain(f"{level}_passed_over", repr(path), f"is not a valid name of a {level}")
+            return None
+        self._told.mended(path)
+        return tree.identity_of(status)
+
+    # One level each: a name that may have appeared, changed, been replaced or gone.
+
+    def _examine_node(self, root_fd: int, name: str) -> Iterator[None]:
+        node = self.root.nodes.get(name)
+        identity = self._identify(root_fd, self.root, name)
+        if node is not None and node.identity != identity:
+            self._drop_node(node)
+            node = None
+        if identity is None:
+            return
+        if node is None:
+            node = self.root.nodes[name] = tree.NodeEntry(self.root, name, identity)
+        if node.wd is None:
+            node.wd = self._watch.add(node.path, node)
+        with tree.opened_at(root_fd, name) as fd:
+            if fd is not None:
+                yield from self._read_node(fd, node)
+
+    def _read_node(self, fd: int, node: NodeEntry) -> Iterator[None]:
+        try:
+            host = attributes.read("host", dir_fd=fd)
+        except attributes.MissingAttributeError:
+            host = ""
+        except attributes.AttributeFileError as error:
+            self._told.complain("node_passed_over", f"{node.path}/host", str(error))
+            host = None
+        node.is_ours = host is not None and (not host or not self._host or host == self._host)
+        if node.is_ours:
+            yield from self._list(fd, node, node.classes, functools.partial(self._examine_class, node))
+        else:
+            for class_entry in tuple(node.classes.values()):
+                self._drop_class(class_entry)
+
+    def _examine_class(self, node: NodeEntry, node_fd: int, name: str) -> Iterator[None]:
+        class_entry = node.classes.get(name)
+        identity = self._identify(node_fd, node, name)
+        if class_entry is not None and class_entry.identity != identity:
+            self._drop_class(class_entry)
+            class_entry = None
+        if identity is None:
+            return
+        if class_entry is None:
+            class_entry = node.classes[name] = tree.ClassEntry(node, name, identity)
+        if class_entry.wd is None:
+            class_entry.wd = self._watch.add(class_entry.path, class_entry)
+        with tree.opened_at(node_fd, name) as fd:
+            if fd is not None:
+                self._read_resource(fd, class_entry)
+                yield from self._list(
+                    fd, class_entry, class_entry.devices, functools.partial(self._examine_device, class_entry)
+                )
+
+    def _read_resource(self, fd: int, class_entry: ClassEntry) -> None:
+        resource: ResourceName | None = None
+        number = device.class_number(class_entry.name)
+        try:
+            resource = ResourceName.parse(attributes.read("resource", dir_fd=fd))
+        except attributes.MissingAttributeError:
+            if number is not None:
+                resource = ResourceName.parse(f"{self._domain}/mydevice-{number}")
+            else:
+                self._told.complain("class_passed_over", class_entry.path, "has no resource and is not named devK")
+        except (attributes.AttributeFileError, ValueError) as error:
+            self._told.complain("class_passed_over", f"{class_entry.path}/resource", str(error))
+        if resource != class_entry.resource:
+            self._assign(class_entry, resource)
+
+    def _assign(self, class_entry: ClassEntry, resource: ResourceName | None) -> None:
+        """Move a class and its devices to another resource."""
+        for entry in class_entry.devices.values():
+            self._record(entry, None)
+        if class_entry.resource is not None:
+            self._classes_of[class_entry.resource] -= 1
+        class_entry.resource = resource
+        if resource is not None:
+            self._classes_of[resource] += 1
+        for entry in class_entry.devices.values():
+            self._record(entry, entry.device)
+
+    def _examine_device(self, class_entry: ClassEntry, class_fd: int, name: str) -> Iterator[None]:
+        number = int(name) if device.DEVICE_NUMBER.fullmatch(name) else -1
+        entry = class_entry.devices.get(number)
+        identity = self._identify(class_fd, class_entry, name)
+        if identity and len(f"{class_entry.parent.name}-{class_entry.name}-{name}") > device.MAX_ID_LENGTH:
+            reason = f"its ID would be longer than {device.MAX_ID_LENGTH} characters"
+            self._told.complain("device_passed_over", f"{class_entry.path}/{name}", reason)
+            return
+        if entry is not None and entry.identity != identity:
+            self._drop_device(entry)
+            entry = None
+        if identity is None:
+            return
+        if entry is None:
+            entry = class_entry.devices[number] = tree.DeviceEntry(class_entry, number, identity)
+        if entry.wd is None:
+            entry.wd = self._watch.add(entry.path, entry)
+        self._read_device(class_fd, entry, settled=True)
+        yield
+
+    def _read_device(self, class_fd: int, entry: DeviceEntry, *, settled: bool) -> bool:
+        """Read one device; False if what it says may be half-written and is not to be believed yet."""
+        was = entry.device
+        numa_node, has_device_node = None, False
+        try:
+            fd = attributes.open_directory(str(entry.number), dir_fd=class_fd)
+        except OSError as error:
+            reading = attributes.HealthReading(
+                Health.UNHEALTHY, f"directory cannot be opened: {error.strerror}", is_settled=True
+            )
+        else:
+            try:
+                reading = attributes.read_health(dir_fd=fd)
+                has_device_node = attributes.has_character_device("node", dir_fd=fd)
+                numa_node = attributes.read_numa_node(dir_fd=fd)
+            except attributes.AttributeFileError as error:
+                if not settled and was is not None:
+                    numa_node = was.numa_node
+                else:
+                    self._told.complain("numa_node_ignored", f"{entry.path}/numa_node", str(error))
+            finally:
+                os.close(fd)
+        if not (settled or reading.is_settled):
+            return False
+        node, class_name = entry.parent.parent.name, entry.parent.name
+        entry.device = Device(
+            node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node
+        )
+        if entry.device != was:
+            self._record(entry, entry.device)
+        return True
+
+    # Taking note and letting go.
+
+    def _record(self, entry: DeviceEntry, now: Device | None) -> None:
+        resource = entry.parent.resource
+        known = now or entry.device
+        if resource is not None and known is not None:
+            self._changes[resource][known.id] = now
+
+    def _drop_device(self, entry: DeviceEntry) -> None:
+        self._record(entry, None)
+        entry.is_attached = False
+        self._watch.remove(entry.wd, entry)
+        del entry.parent.devices[entry.number]
+
+    def _drop_class(self, class_entry: ClassEntry) -> None:
+        for entry in tuple(class_entry.devices.values()):
+            self._drop_device(entry)
+        if class_entry.resource is not None:
+            self._classes_of[class_entry.resource] -= 1
+        class_entry.is_attached = False
+        self._watch.remove(class_entry.wd, class_entry)
+        del class_entry.parent.classes[class_entry.name]
+
+    def _drop_node(self, node: NodeEntry) -> None:
+        for class_entry in tuple(node.classes.values()):
+            self._drop_class(class_entry)
+        node.is_attached = False
+        self._watch.remove(node.wd, node)
+        del self.root.nodes[node.name]
+
+    def _lose_root(self, reason: str) -> None:
+        self.is_present = False
+        self._told.complain("tree_not_ready", self.root.path, reason)
+        for node in tuple(self.root.nodes.values()):
+            self._drop_node(node)
+        self._watch.remove(self.root.wd, self.root)
+        self.root.identity, self.root.wd = None, None

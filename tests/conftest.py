@@ -1,0 +1,40 @@
+"""Fixtures used everywhere, and the watch over what tests leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A fresh directory with a path short enough for sockets in it (contract PATH-4)."""
+    path = Path(tempfile.mkdtemp(prefix="fhw-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _log_configuration() -> Iterator[None]:
+    """Every test starts with structlog as it comes, so that capture_logs sees every line."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+async def _no_leaked_tasks(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Fail a test that leaves tasks running."""
+    before = asyncio.all_tasks()
+    yield
+    leaked = [task for task in asyncio.all_tasks() - before if not task.done() and task is not asyncio.current_task()]
+    assert not leaked, f"tasks left behind: {[task.get_name() for task in leaked]}"

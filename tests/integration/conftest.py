@@ -1,0 +1,35 @@
+"""A seed tree made by hand, a fake kubelet and the plugin between them; real inotify and real sockets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from plugin.testing import FakeKubelet
+from tests.factories import make_tree
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The tree of the seed's second node."""
+    return make_tree(
+        tmp_path / "fakehw",
+        "node2/dev1/", "node2/dev2/1", "node2/dev3/1", "node2/dev3/2", "node2/dev3/3",
+        hosts={"node2": "kind-worker2"},
+    )  # fmt: skip  # one class after the other
+
+
+@pytest.fixture
+def plugin_dir(short_dir: Path) -> Path:
+    return short_dir
+
+
+@pytest.fixture
+async def kubelet(plugin_dir: Path) -> AsyncIterator[FakeKubelet]:
+    async with FakeKubelet(plugin_dir, node_name="kind-worker2") as running:
+        yield running

@@ -1,0 +1,251 @@
+"""Kubelets that restart, vanish, refuse, hang or lie; the plugin must be registered with the present one, once."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from plugin import session
+from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
+from plugin.testing import FakeKubelet, stub_plugin
+from tests.factories import make_config, make_tree
+from tests.running import DEADLINE_S, listed, running_daemon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+R1, R2, R3 = RESOURCES = [f"myplugin.io/mydevice-{number}" for number in (1, 2, 3)]
+FULL = {R1: 0, R2: 1, R3: 3}
+
+
+def is_full(kubelet: FakeKubelet) -> bool:
+    return dict(kubelet.allocatable) == FULL and all(kubelet.live_streams(one) == 1 for one in RESOURCES)
+
+
+def own_sockets(plugin_dir: Path) -> list[str]:
+    return sorted(path.name for path in plugin_dir.glob("fakehw-*.sock"))
+
+
+async def test_a_kubelet_that_restarts_twenty_times_gets_one_registration_each_time(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet
+) -> None:
+    """Contract RS-4, REG-13: again each time, and never twice at once."""
+    async with running_daemon(make_config(root, plugin_dir)):
+        await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+        for restarts in range(1, 21):
+            await kubelet.restart()
+            await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+            assert len(kubelet.registrations) == 3 * (restarts + 1)
+            assert len(own_sockets(plugin_dir)) == 3
+
+
+async def test_a_kubelet_socket_replaced_under_a_living_connection_is_noticed(root: Path, plugin_dir: Path) -> None:
+    """Only the file changes: the stream to the old kubelet is still alive, so that only its identity tells."""
+    async with running_daemon(make_config(root, plugin_dir)), FakeKubelet(plugin_dir) as old:
+        await old.wait_for(lambda: is_full(old), timeout=DEADLINE_S)
+        old_sockets = own_sockets(plugin_dir)
+        (plugin_dir / "kubelet.sock").rename(plugin_dir / "aside")
+
+        async with FakeKubelet(plugin_dir) as new:
+            await new.wait_for(lambda: is_full(new), timeout=DEADLINE_S)
+
+            assert not set(own_sockets(plugin_dir)) & set(old_sockets)
+            assert len(new.registrations) == 3
+
+
+async def test_the_plugin_started_first_registers_as_soon_as_a_kubelet_listens(root: Path, plugin_dir: Path) -> None:
+    async with running_daemon(make_config(root, plugin_dir)), FakeKubelet(plugin_dir) as kubelet:
+        await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+
+
+async def test_a_stale_socket_that_nobody_listens_on_is_waited_out(root: Path, plugin_dir: Path) -> None:
+    """Contract RS-8: after a reboot kubelet.sock is there before the kubelet."""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(plugin_dir / "kubelet.sock"))
+    async with running_daemon(make_config(root, plugin_dir)) as daemon:
+        while not daemon.sessions:
+            await asyncio.sleep(0)
+        async with FakeKubelet(plugin_dir) as kubelet:
+            await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+
+
+async def test_a_plugin_directory_that_appears_later_is_taken_up(root: Path, short_dir: Path) -> None:
+    plugin_dir = short_dir / "kubelet" / "device-plugins"
+    async with running_daemon(make_config(root, plugin_dir)) as daemon:
+        while not daemon.sessions:
+            await asyncio.sleep(0)
+        plugin_dir.mkdir(parents=True)
+        async with FakeKubelet(plugin_dir) as kubelet:
+            await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+
+
+async def test_a_plugin_socket_that_somebody_deletes_is_replaced(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet
+) -> None:
+    """Contract RS-5: the second of the three signals, alone."""
+    async with running_daemon(make_config(root, plugin_dir)):
+        await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+        gone = next(one.endpoint for one in kubelet.registrations if one.resource_name == R3)
+        (plugin_dir / gone).unlink()
+
+        await kubelet.wait_for(lambda: len(kubelet.registrations) == 4 and is_full(kubelet), timeout=DEADLINE_S)
+
+        assert kubelet.registrations[-1].resource_name == R3
+        assert gone not in own_sockets(plugin_dir)
+
+
+async def test_a_stream_that_the_kubelet_drops_is_registered_again(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contract REG-13, PIT-3: when the plugin before us leaves, a kubelet up to 1.36 drops us, without a word."""
+    monkeypatch.setattr(session, "STREAM_LOSS_S", 0.05)
+    async with stub_plugin.StubPlugin(plugin_dir, R3, stub_plugin.devices("other")) as other:
+        await other.register()
+        await kubelet.wait_for(lambda: "other" in kubelet.devices(R3), timeout=DEADLINE_S)
+        async with running_daemon(make_config(root, plugin_dir)):
+            await kubelet.wait_for(lambda: kubelet.allocatable[R3] == 3, timeout=DEADLINE_S)
+            await other.stop()
+            await kubelet.wait_for(lambda: len(kubelet.registrations) == 5 and is_full(kubelet), timeout=DEADLINE_S)
+
+            assert [one.resource_name for one in kubelet.registrations].count(R3) == 3
+
+
+class Registry(pluginapi_grpc.RegistrationServicer):
+    """A kubelet's registry that behaves as a test wants, and remembers."""
+
+    def __init__(self, refusal: str | None = None) -> None:
+        self.refusal = refusal
+        self.requests: list[tuple[float, pluginapi.RegisterRequest]] = []
+        self.arrived = asyncio.Event()
+
+    async def Register(self, request: pluginapi.RegisterRequest, context: grpc.aio.ServicerContext) -> pluginapi.Empty:
+        self.requests.append((time.monotonic(), request))
+        self.arrived.set()
+        if self.refusal:
+            await context.abort(grpc.StatusCode.UNKNOWN, self.refusal)
+        return pluginapi.Empty()
+
+
+async def serve(registry: Registry, plugin_dir: Path) -> grpc.aio.Server:
+    server = grpc.aio.server()
+    pluginapi_grpc.add_RegistrationServicer_to_server(registry, server)
+    server.add_insecure_port(f"unix:{plugin_dir / 'kubelet.sock'}")
+    await server.start()
+    return server
+
+
+async def test_the_registration_is_served_complete_and_says_the_same_as_the_options_call(
+    tmp_path: Path, plugin_dir: Path
+) -> None:
+    """Contract REG-5, REG-8."""
+    root = make_tree(tmp_path / "one", "node1/dev1/1")
+    registry = Registry()
+    server = await serve(registry, plugin_dir)
+    async with running_daemon(make_config(root, plugin_dir, pre_start_check=True)), asyncio.timeout(DEADLINE_S):
+        await registry.arrived.wait()
+        request = registry.requests[0][1]
+
+        assert (request.version, request.resource_name) == ("v1beta1", R1)
+        assert (plugin_dir / request.endpoint).is_socket()
+        async with grpc.aio.insecure_channel(f"unix:{plugin_dir / request.endpoint}") as channel:
+            options = await pluginapi_grpc.DevicePluginStub(channel).GetDevicePluginOptions(pluginapi.Empty())
+        assert options == request.options
+        assert options.pre_start_required
+        assert options.get_preferred_allocation_available
+    await server.stop(None)
+
+
+async def test_a_kubelet_that_refuses_is_asked_again_and_its_words_are_logged(
+    tmp_path: Path, plugin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "FIRST_BACKOFF_S", 0.01)
+    root = make_tree(tmp_path / "one", "node1/dev1/1")
+    registry = Registry(refusal='the ResourceName "myplugin.io/mydevice-1" is invalid')
+    server = await serve(registry, plugin_dir)
+    with capture_logs() as logs:
+        async with running_daemon(make_config(root, plugin_dir)), asyncio.timeout(DEADLINE_S):
+            while len(registry.requests) < 3:
+                registry.arrived.clear()
+                await registry.arrived.wait()
+            assert len(own_sockets(plugin_dir)) <= 1
+    await server.stop(None)
+
+    refusals = [entry for entry in logs if entry["event"] == "registration_failed"]
+    assert refusals
+    assert "is invalid" in refusals[0]["error"]
+    assert len({request.endpoint for _, request in registry.requests}) == len(registry.requests)
+
+
+async def test_a_kubelet_that_never_opens_the_stream_is_registered_with_again(
+    tmp_path: Path, plugin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "STREAM_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(session, "FIRST_BACKOFF_S", 0.01)
+    root = make_tree(tmp_path / "one", "node1/dev1/1")
+    registry = Registry()
+    server = await serve(registry, plugin_dir)
+    async with running_daemon(make_config(root, plugin_dir)) as daemon, asyncio.timeout(DEADLINE_S):
+        while len(registry.requests) < 2:
+            registry.arrived.clear()
+            await registry.arrived.wait()
+        assert not daemon.is_ready
+    await server.stop(None)
+
+
+async def test_one_resource_that_is_refused_does_not_take_the_others_down(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plugin import registration
+
+    genuine = registration.register
+
+    async def refuse_one(kubelet_socket: Path, **arguments: object) -> None:
+        if arguments["resource_name"] == R2:
+            arguments["resource_name"] = "refused"
+        await genuine(kubelet_socket, **arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(registration, "register", refuse_one)
+    async with running_daemon(make_config(root, plugin_dir)) as daemon:
+        await listed(kubelet, [R1, R3])
+        await kubelet.wait_for(lambda: any(one.error for one in kubelet.registrations), timeout=DEADLINE_S)
+
+        assert daemon.sessions[R3].is_ready
+        assert not daemon.is_ready
+
+
+async def test_sockets_left_by_a_killed_plugin_are_removed_and_living_ones_are_not(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet
+) -> None:
+    with socket.socket(socket.AF_UNIX) as dead, socket.socket(socket.AF_UNIX) as alive:
+        dead.bind(str(plugin_dir / "fakehw-x-0123abcd.sock"))
+        dead.close()
+        alive.bind(str(plugin_dir / "fakehw-x-89abcdef.sock"))
+        alive.listen()
+        (plugin_dir / "fakehw-other.sock").write_text("not a socket of ours")
+        async with running_daemon(make_config(root, plugin_dir)):
+            await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+            names = own_sockets(plugin_dir)
+
+    assert "fakehw-x-0123abcd.sock" not in names
+    assert "fakehw-x-89abcdef.sock" in names
+    assert "fakehw-other.sock" in names
+
+
+async def test_stopping_removes_the_sockets_and_sends_no_empty_list(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet
+) -> None:
+    """Contract RS-2: an empty list at the end would turn capacity to 0 as well."""
+    async with running_daemon(make_config(root, plugin_dir)):
+        await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+    await kubelet.wait_for(lambda: not any(kubelet.live_streams(one) for one in RESOURCES), timeout=DEADLINE_S)
+
+    assert own_sockets(plugin_dir) == []
+    assert kubelet.capacity[R3] == 3
+    assert kubelet.allocatable[R3] == 0

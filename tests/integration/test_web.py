@@ -1,0 +1,136 @@
+"""Metrics and probes, asked like a stranger on the network would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from plugin import metrics, web
+from plugin.testing import FakeKubelet
+from tests.factories import make_config
+from tests.running import DEADLINE_S, listed, running_daemon
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from plugin.daemon import Daemon
+
+R3 = "myplugin.io/mydevice-3"
+
+
+async def ask(server: web.WebServer, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            writer.write(request)
+            with contextlib.suppress(ConnectionError):  # turned away before the request was read
+                await writer.drain()
+                return await reader.read()
+            return b""
+    finally:
+        writer.close()
+
+
+async def get(server: web.WebServer, path: str) -> tuple[int, str]:
+    answer = (await ask(server, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]) if head else 0, body
+
+
+@contextlib.asynccontextmanager
+async def serving(daemon: Daemon) -> AsyncIterator[web.WebServer]:
+    async with web.WebServer(("127.0.0.1", 0), metrics.pages(daemon, version="1.2.3")) as server:
+        yield server
+
+
+async def test_ready_means_registered_with_a_live_stream_for_every_resource(root: Path, plugin_dir: Path) -> None:
+    async with running_daemon(make_config(root, plugin_dir)) as daemon, serving(daemon) as server:
+        while not daemon.sessions:
+            await asyncio.sleep(0)
+        status, body = await get(server, "/readyz")
+        assert status == 503
+        assert f"[-] {R3} wait" in body
+        assert (await get(server, "/healthz"))[0] == 200
+
+        async with FakeKubelet(plugin_dir) as kubelet:
+            await kubelet.wait_for(lambda: daemon.is_ready, timeout=DEADLINE_S)
+            status, body = await get(server, "/readyz")
+            assert status == 200
+            assert f"[+] {R3} live" in body
+
+        async with asyncio.timeout(DEADLINE_S):
+            while (await get(server, "/readyz"))[0] != 503:
+                pass
+
+
+async def test_metrics_count_what_happened(root: Path, plugin_dir: Path, kubelet: FakeKubelet) -> None:
+    async with running_daemon(make_config(root, plugin_dir)) as daemon, serving(daemon) as server:
+        await listed(kubelet, [R3])
+        (root / "node2/dev3/2/health").write_text("unhealthy\n")
+        await kubelet.wait_for(lambda: kubelet.allocatable[R3] == 2, timeout=DEADLINE_S)
+        _, text = await get(server, "/metrics")
+
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["fakehw_devices", "Healthy", R3] == 2
+    assert samples["fakehw_devices", "Unhealthy", R3] == 1
+    assert samples["fakehw_device_transitions_total", "Unhealthy", R3] == 1
+    assert samples["fakehw_registrations_total", R3, "ok"] == 1
+    assert samples["fakehw_registered", R3] == 1
+    assert samples["fakehw_lists_sent_total", R3] == 2
+    assert samples["fakehw_send_latency_seconds_count",] == 1
+    assert samples["fakehw_tree_present",] == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", 404, id="another path"),
+        pytest.param(b"GET /metrics/../etc/passwd HTTP/1.1\r\n\r\n", 404, id="a path that climbs"),
+        pytest.param(b"POST /metrics HTTP/1.1\r\n\r\n", 405, id="another method"),
+        pytest.param(b"GET /healthz?x=1 HTTP/1.1\r\n\r\n", 200, id="a query is ignored"),
+        pytest.param(b"HEAD /healthz HTTP/1.0\r\n\r\n", 200, id="only the head"),
+        pytest.param(b"nonsense\r\n\r\n", 400, id="no HTTP"),
+        pytest.param(b"GET /\xff\xfe HTTP/1.1\r\n\r\n", 404, id="bytes"),
+        pytest.param(b"\x16\x03\x01\r\n\r\n", 400, id="TLS"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 5000 + b"\r\n\r\n", 431, id="5 KB of header"),
+    ],
+)
+async def test_whatever_else_is_asked_gets_a_plain_answer(request_: bytes, status: int) -> None:
+    pages = {"/healthz": lambda: web.Answer(200, b"ok\n"), "/metrics": lambda: web.Answer(200, b"")}
+    async with web.WebServer(("127.0.0.1", 0), pages) as server:
+        answer = await ask(server, request_)
+
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (b"ok\n" in answer) == (b"GET /healthz" in request_ and status == 200)
+
+
+async def test_a_client_that_says_nothing_is_dropped_and_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "REQUEST_TIMEOUT_S", 0.05)
+    async with web.WebServer(("127.0.0.1", 0), {"/healthz": lambda: web.Answer(200, b"ok\n")}) as server:
+        silent = asyncio.create_task(ask(server, b"GET /hea"))
+        assert (await get(server, "/healthz"))[0] == 200
+        assert await silent == b""
+
+
+async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "MAX_CONNECTIONS", 1)
+    async with web.WebServer(("127.0.0.1", 0), {"/healthz": lambda: web.Answer(200, b"ok\n")}) as server:
+        _, held = await asyncio.open_connection("127.0.0.1", server.port)
+        status = 200
+        async with asyncio.timeout(DEADLINE_S):
+            while status == 200:
+                status, _ = await get(server, "/healthz")
+        assert status in (503, 0)
+        held.close()
+        async with asyncio.timeout(DEADLINE_S):
+            while status != 200:
+                status, _ = await get(server, "/healthz")

@@ -1,0 +1,68 @@
+"""Things that run while a test looks at them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from plugin.daemon import Daemon
+from plugin.testing import FakeKubelet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
+
+    from plugin.config import Config
+
+DEADLINE_S = 10.0
+"""For things that take milliseconds: a loaded machine must not fail a test, a broken plugin must."""
+
+
+@contextlib.asynccontextmanager
+async def running_daemon(config: Config) -> AsyncIterator[Daemon]:
+    """Run the plugin in this process."""
+    daemon = Daemon(config)
+    task = asyncio.create_task(daemon.run(), name="daemon under test")
+    try:
+        yield daemon
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@contextlib.asynccontextmanager
+async def running_plugin(*arguments: str, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the plugin as a command, as users do."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "plugin", *arguments,
+        env={"PATH": os.environ["PATH"], **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip  # the command stays on one line
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        await process.communicate()
+
+
+async def listed(kubelet: FakeKubelet, resources: Iterable[str]) -> None:
+    """Wait until the kubelet has a list of every resource."""
+    await kubelet.wait_for(lambda: all(kubelet.history(one) for one in resources), timeout=DEADLINE_S)
+
+
+async def devices_are(kubelet: FakeKubelet, resource: str, expected: dict[str, str]) -> None:
+    """Wait until the kubelet's view of `resource` is `expected`."""
+    await kubelet.wait_for(lambda: kubelet.devices(resource) == expected, timeout=DEADLINE_S)
+
+
+async def shell(command: str, cwd: Path) -> None:
+    """Run a shell command as a person would, from the root of the tree."""
+    process = await asyncio.create_subprocess_exec("sh", "-ec", command, cwd=cwd)
+    assert await process.wait() == 0, command

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin import allocation
+from plugin.device import Device
+from tests.factories import make_device
+
+
+def test_the_seeds_pod_gets_the_seeds_variables() -> None:
+    given_devices = [make_device(3), make_device(2)]
+
+    assert allocation.allocate(given_devices, host_root="/fakehw").envs == {
+        "DEV_3_ID_0": "/node2/dev3/2",
+        "DEV_3_ID_1": "/node2/dev3/3",
+    }
+
+
+def test_variables_follow_the_device_number_and_not_its_text() -> None:
+    envs = allocation.allocate([make_device(10), make_device(9)], host_root="/fakehw").envs
+
+    assert list(envs.values()) == ["/node2/dev3/9", "/node2/dev3/10"]
+
+
+def test_two_classes_of_one_resource_count_apart() -> None:
+    envs = allocation.allocate([make_device(1, class_name="gpu"), make_device(1)], host_root="/").envs
+
+    assert envs == {"DEV_3_ID_0": "/node2/dev3/1", "GPU_ID_0": "/node2/gpu/1"}
+
+
+def test_each_device_directory_is_mounted_from_the_tree_of_the_host() -> None:
+    mounts = allocation.allocate([make_device(2)], host_root="/srv/fakehw/").mounts
+
+    assert mounts == (allocation.BindMount("/node2/dev3/2", "/srv/fakehw/node2/dev3/2"),)
+
+
+def test_a_device_node_is_given_only_where_there_is_one() -> None:
+    nodes = allocation.allocate([make_device(1), make_device(2, has_device_node=True)], host_root="/f").device_nodes
+
+    assert nodes == (allocation.BindMount("/node2/dev3/2/node", "/f/node2/dev3/2/node"),)
+
+
+def on_nodes(*numa_nodes: int | None) -> list[Device]:
+    return [make_device(number, numa_node=numa_node) for number, numa_node in enumerate(numa_nodes, 1)]
+
+
+def numbers(devices: list[Device]) -> list[int]:
+    return sorted(device.number for device in devices)
+
+
+def test_one_numa_node_is_preferred_over_lower_numbers() -> None:
+    assert numbers(allocation.prefer(on_nodes(0, 1, 1, 0, 1), [], 3)) == [2, 3, 5]
+
+
+def test_of_two_numa_nodes_that_fit_the_lower_numbers_win() -> None:
+    assert numbers(allocation.prefer(on_nodes(1, 0, 0, 1), [], 2)) == [1, 4]
+
+
+def test_the_numa_node_of_a_device_that_must_be_included_comes_first() -> None:
+    devices = on_nodes(0, 0, 1, 1)
+
+    assert numbers(allocation.prefer(devices, [devices[2]], 2)) == [3, 4]
+
+
+def test_as_few_numa_nodes_as_possible_when_one_does_not_do() -> None:
+    assert numbers(allocation.prefer(on_nodes(0, 1, 1, 2, 2, 2), [], 5)) == [2, 3, 4, 5, 6]
+
+
+def test_too_few_devices_are_all_given() -> None:
+    assert numbers(allocation.prefer(on_nodes(0, None), [], 5)) == [1, 2]
+
+
+def fewest_nodes(devices: list[Device], must: list[Device], size: int) -> int:
+    """How many NUMA nodes are needed at the least: nodes of `must`, then the largest groups."""
+    used = {device.numa_node for device in must}
+    rest = [device for device in devices if device not in must]
+    missing = size - len(must) - sum(device.numa_node in used for device in rest)
+    groups = sorted(
+        (sum(d.numa_node == node for d in rest) for node in {d.numa_node for d in rest} - used), reverse=True
+    )
+    count = len(used)
+    for group in groups:
+        if missing <= 0:
+            break
+        missing -= group
+        count += 1
+    return count
+
+
+@given(
+    st.lists(st.sampled_from([None, 0, 1, 2, 3]), min_size=1, max_size=24),
+    st.data(),
+)
+def test_the_preferred_are_exact_include_what_they_must_and_use_the_fewest_numa_nodes(
+    numa_nodes: list[int | None], data: st.DataObject
+) -> None:
+    devices = on_nodes(*numa_nodes)
+    must = data.draw(st.lists(st.sampled_from(devices), unique=True, max_size=len(devices)))
+    size = data.draw(st.integers(len(must), len(devices)))
+
+    chosen = allocation.prefer(devices, must, size)
+
+    assert len(chosen) == len(set(chosen)) == size
+    assert set(must) <= set(chosen) <= set(devices)
+    assert len({device.numa_node for device in chosen}) <= max(fewest_nodes(devices, must, size), 0)

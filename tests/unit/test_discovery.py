@@ -1,0 +1,338 @@
+"""The scanner on a fake file system, with events told by hand; real inotify is in integration/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from plugin import discovery, tree, watcher
+from plugin.device import Device, Health
+
+if TYPE_CHECKING:
+    from pyfakefs.fake_filesystem import FakeFilesystem
+
+ROOT = Path("/fakehw")
+R1, R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (1, 2, 3))
+
+
+class Watches:
+    """Remembers what is watched, by path, so that a test can tell an event of it."""
+
+    exhausted = None
+
+    def __init__(self) -> None:
+        self.targets: dict[str, tree.Entry] = {}
+
+    def open(self) -> None:
+        pass
+
+    def add(self, path: str, target: tree.Entry) -> int:
+        self.targets[path] = target
+        return len(self.targets)
+
+    def remove(self, wd: int | None, target: tree.Entry) -> None:
+        self.targets = {path: other for path, other in self.targets.items() if other is not target}
+
+
+class Desk:
+    """A scanner, its clock and what it has found so far."""
+
+    def __init__(self, host: str = "") -> None:
+        self.now = 100.0
+        self.watches = Watches()
+        self.scanner = discovery.Scanner(
+            ROOT,
+            host=host,
+            domain="myplugin.io",
+            watch=self.watches,  # type: ignore[arg-type]  # the part of a Watcher that a scanner uses
+            clock=lambda: self.now,
+        )
+        self.devices: dict[str, dict[str, Device]] = {}
+        self.scan()
+
+    def scan(self) -> None:
+        for _ in self.scanner.scan():
+            pass
+        self.take()
+
+    def tell(self, path: str, *masks: int) -> bool:
+        directory, _, name = path.rpartition("/")
+        target = self.watches.targets[f"{ROOT}/{directory}".rstrip("/")]
+        due = self.scanner.handle([watcher.Event(target, name, mask) for mask in masks])
+        self.take()
+        return due
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.scanner.settle()
+        self.take()
+
+    def take(self) -> None:
+        for resource, changes in self.scanner.take_changes().items():
+            for device_id, device in changes.items():
+                if device is None:
+                    self.devices.setdefault(resource, {}).pop(device_id, None)
+                else:
+                    self.devices.setdefault(resource, {})[device_id] = device
+
+    def health(self, device_id: str, resource: str = R3) -> Health | None:
+        device = self.devices.get(resource, {}).get(device_id)
+        return device and device.health
+
+
+@pytest.fixture
+def seed(fs: FakeFilesystem) -> FakeFilesystem:
+    """The seed's node2, and node1 for another host."""
+    for node, host in (("node1", "kind-worker"), ("node2", "kind-worker2")):
+        fs.create_file(ROOT / node / "host", contents=f"{host}\n")
+    fs.create_file(ROOT / "node1/dev1/1/health", contents="healthy\n")
+    fs.create_dir(ROOT / "node2/dev1")
+    for path in ("dev2/1", "dev3/1", "dev3/2", "dev3/3"):
+        fs.create_file(ROOT / "node2" / path / "health", contents="healthy\n")
+    return fs
+
+
+def test_only_the_nodes_of_this_host_are_read(seed: FakeFilesystem) -> None:
+    desk = Desk("kind-worker2")
+
+    assert desk.scanner.resources == {R1, R2, R3}
+    assert {resource: sorted(devices) for resource, devices in desk.devices.items()} == {
+        R2: ["node2-dev2-1"],
+        R3: ["node2-dev3-1", "node2-dev3-2", "node2-dev3-3"],
+    }
+
+
+def test_a_node_without_a_host_belongs_to_every_host(seed: FakeFilesystem) -> None:
+    seed.remove(ROOT / "node1/host")
+
+    assert "node1-dev1-1" in Desk("kind-worker2").devices[R1]
+
+
+def test_without_a_host_the_whole_tree_is_served(seed: FakeFilesystem) -> None:
+    assert "node1-dev1-1" in Desk().devices[R1]
+
+
+def test_a_node_moves_to_another_host_when_its_host_file_says_so(seed: FakeFilesystem) -> None:
+    desk = Desk("kind-worker2")
+    (ROOT / "node1/host").write_text("kind-worker2\n")
+
+    desk.tell("node1/host", watcher.MODIFY, watcher.CLOSE_WRITE)
+
+    assert desk.health("node1-dev1-1", R1) is Health.HEALTHY
+
+
+def test_a_resource_file_names_any_resource(seed: FakeFilesystem) -> None:
+    seed.create_file(ROOT / "node2/gpu/resource", contents="nvidia.com/gpu\n")
+    seed.create_file(ROOT / "node2/gpu/0/health", contents="healthy")
+
+    assert "node2-gpu-0" in Desk().devices["nvidia.com/gpu"]
+
+
+def test_a_class_takes_its_devices_along_to_another_resource(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    seed.create_file(ROOT / "node2/dev3/resource", contents="vendor.example/npu\n")
+
+    desk.tell("node2/dev3/resource", watcher.CREATE)
+    assert desk.devices[R3], "a file that is still being written is not believed"
+    desk.tell("node2/dev3/resource", watcher.CLOSE_WRITE)
+
+    assert not desk.devices[R3]
+    assert len(desk.devices["vendor.example/npu"]) == 3
+    assert R3 not in desk.scanner.resources
+
+
+@pytest.mark.parametrize(
+    ("path", "event"),
+    [
+        pytest.param("No Spaces/dev1/1/health", "node_passed_over", id="node with a space"),
+        pytest.param("node2/Dev-1/1/health", "class_passed_over", id="class with a dash"),
+        pytest.param("node2/dev_1/1/health", "class_passed_over", id="class whose variables are another's"),
+        pytest.param("node2/dev3/01/health", "device_passed_over", id="leading zero"),
+        pytest.param("node2/dev3/x/health", "device_passed_over", id="no number"),
+        pytest.param(f"{'n' * 60}/dev1/1/health", "device_passed_over", id="ID over 63 characters"),
+        pytest.param("node2/gpu/1/health", "class_passed_over", id="no resource and no number"),
+    ],
+)
+def test_what_is_no_device_is_passed_over_with_a_word_and_the_others_are_served(
+    path: str, event: str, seed: FakeFilesystem
+) -> None:
+    seed.create_file(ROOT / path, contents="healthy\n")
+
+    with capture_logs() as logs:
+        desk = Desk("kind-worker2")
+
+    assert [entry["event"] for entry in logs] == [event]
+    assert len(desk.devices[R3]) == 3
+
+
+def test_a_bad_resource_name_takes_only_its_own_class_down(seed: FakeFilesystem) -> None:
+    seed.create_file(ROOT / "node2/dev2/resource", contents="my-kubernetes.io/x\n")
+
+    with capture_logs() as logs:
+        desk = Desk()
+
+    assert [(entry["event"], entry["path"]) for entry in logs] == [("class_passed_over", "/fakehw/node2/dev2/resource")]
+    assert R2 not in desk.scanner.resources
+    assert len(desk.devices[R3]) == 3
+
+
+def test_the_same_complaint_is_made_once(seed: FakeFilesystem) -> None:
+    seed.create_dir(ROOT / "node2/dev3/x")
+    with capture_logs() as logs:
+        desk = Desk()
+        desk.scan()
+        desk.scan()
+
+    assert len(logs) == 1
+
+
+def test_private_entries_are_not_looked_at(seed: FakeFilesystem) -> None:
+    seed.create_file(ROOT / ".fakehw/stage/health", contents="healthy\n")
+    with capture_logs() as logs:
+        desk = Desk()
+        desk.tell(".fakehw", watcher.CREATE)
+
+    assert logs == []
+    assert desk.scanner.next_deadline is None
+
+
+def test_a_truncated_health_file_keeps_its_last_state_until_it_is_closed(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    health = ROOT / "node2/dev3/2/health"
+
+    health.write_text("")
+    desk.tell("node2/dev3/2/health", watcher.MODIFY)
+    assert desk.health("node2-dev3-2") is Health.HEALTHY
+    health.write_text("unhealthy\n")
+    desk.tell("node2/dev3/2/health", watcher.MODIFY, watcher.CLOSE_WRITE)
+
+    assert desk.health("node2-dev3-2") is Health.UNHEALTHY
+    assert desk.scanner.next_deadline is None
+
+
+def test_a_known_word_is_believed_before_the_file_is_closed(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    (ROOT / "node2/dev3/2/health").write_text("unhealthy\n")
+
+    desk.tell("node2/dev3/2/health", watcher.MODIFY)
+
+    assert desk.health("node2-dev3-2") is Health.UNHEALTHY
+
+
+def test_an_empty_health_file_is_believed_once_it_is_closed(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    (ROOT / "node2/dev3/2/health").write_text("")
+
+    desk.tell("node2/dev3/2/health", watcher.MODIFY, watcher.CLOSE_WRITE)
+
+    assert desk.health("node2-dev3-2") is Health.UNHEALTHY
+
+
+def test_an_empty_health_file_that_stays_open_is_believed_after_a_while(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    (ROOT / "node2/dev3/2/health").write_text("")
+    desk.tell("node2/dev3/2/health", watcher.MODIFY)
+
+    desk.wait(discovery.WRITING_S - 0.01)
+    assert desk.health("node2-dev3-2") is Health.HEALTHY
+    desk.wait(0.02)
+    assert desk.health("node2-dev3-2") is Health.UNHEALTHY
+
+
+def test_an_editor_that_swaps_the_file_shows_no_missing_one(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    health = ROOT / "node2/dev3/2/health"
+    health.rename(ROOT / "node2/dev3/2/health~")
+    desk.tell("node2/dev3/2/health", watcher.MOVED_FROM)
+    assert desk.health("node2-dev3-2") is Health.HEALTHY
+
+    health.write_text("unhealthy\n")
+    desk.tell("node2/dev3/2/health", watcher.CREATE, watcher.MODIFY, watcher.CLOSE_WRITE)
+
+    assert desk.health("node2-dev3-2") is Health.UNHEALTHY
+
+
+def test_a_health_file_that_stays_away_makes_the_device_unhealthy(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    seed.remove(ROOT / "node2/dev3/2/health")
+    desk.tell("node2/dev3/2/health", watcher.DELETE)
+
+    desk.wait(discovery.APPEARING_S + 0.001)
+
+    assert desk.devices[R3]["node2-dev3-2"].reason == "health file is missing"
+
+
+def test_a_numa_node_that_is_being_written_keeps_its_last_value(seed: FakeFilesystem) -> None:
+    seed.create_file(ROOT / "node2/dev3/2/numa_node", contents="1\n")
+    desk = Desk()
+    (ROOT / "node2/dev3/2/numa_node").write_text("")
+
+    desk.tell("node2/dev3/2/numa_node", watcher.MODIFY)
+    assert desk.devices[R3]["node2-dev3-2"].numa_node == 1
+    (ROOT / "node2/dev3/2/numa_node").write_text("0\n")
+    desk.tell("node2/dev3/2/numa_node", watcher.CLOSE_WRITE)
+    assert desk.devices[R3]["node2-dev3-2"].numa_node == 0
+
+
+def test_a_device_that_is_moved_in_is_there_at_once(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    seed.create_file(ROOT / "node2/dev3/4/health", contents="healthy\n")
+
+    desk.tell("node2/dev3/4", watcher.MOVED_TO)
+
+    assert desk.health("node2-dev3-4") is Health.HEALTHY
+
+
+def test_a_device_made_by_hand_has_a_moment_to_be_filled(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    seed.create_dir(ROOT / "node2/dev3/4")
+    desk.tell("node2/dev3/4", watcher.CREATE)
+    assert desk.health("node2-dev3-4") is None
+
+    seed.create_file(ROOT / "node2/dev3/4/health", contents="healthy\n")
+    desk.wait(discovery.APPEARING_S + 0.001)
+
+    assert desk.health("node2-dev3-4") is Health.HEALTHY
+
+
+def test_a_whole_class_and_a_whole_node_come_and_go(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    seed.create_file(ROOT / "node9/dev7/1/health", contents="healthy\n")
+    desk.tell("node9", watcher.MOVED_TO)
+    assert desk.health("node9-dev7-1", "myplugin.io/mydevice-7") is Health.HEALTHY
+
+    seed.remove_object(str(ROOT / "node9"))
+    desk.tell("node9", watcher.MOVED_FROM)
+
+    assert desk.devices["myplugin.io/mydevice-7"] == {}
+    assert "myplugin.io/mydevice-7" not in desk.scanner.resources
+    assert not [path for path in desk.watches.targets if "node9" in path]
+
+
+def test_a_device_replaced_by_another_directory_is_read_anew(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    before = desk.watches.targets["/fakehw/node2/dev3/2"]
+    seed.remove_object(str(ROOT / "node2/dev3/2"))
+    seed.create_file(ROOT / "node2/dev3/2/health", contents="unhealthy worn out\n")
+
+    desk.tell("node2/dev3/2", watcher.MOVED_TO)
+
+    assert desk.devices[R3]["node2-dev3-2"].reason == "worn out"
+    assert desk.watches.targets["/fakehw/node2/dev3/2"] is not before
+
+
+def test_a_tree_that_goes_takes_its_devices_and_comes_back_with_them(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    seed.rename(str(ROOT), "/elsewhere")
+    assert desk.tell("", watcher.GONE)
+    desk.scan()
+    assert not desk.scanner.is_present
+    assert not any(desk.devices.values())
+
+    seed.rename("/elsewhere", str(ROOT))
+    desk.scan()
+
+    assert len(desk.devices[R3]) == 3

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from plugin.device import Device, DeviceID, Health, Transition
+from plugin.inventory import Inventory
+from tests.factories import make_device
+
+
+def decode(inventory: Inventory) -> dict[str, str]:
+    devices = pluginapi.ListAndWatchResponse.FromString(inventory.message()).devices
+    assert len({device.ID for device in devices}) == len(devices)
+    return {device.ID: device.health for device in devices}
+
+
+def put(inventory: Inventory, *devices: Device) -> list[Transition]:
+    return inventory.apply({device.id: device for device in devices})
+
+
+def test_an_empty_inventory_is_an_empty_list() -> None:
+    assert decode(Inventory("myplugin.io/mydevice-1")) == {}
+
+
+def test_a_change_that_changes_nothing_is_not_published() -> None:
+    inventory = Inventory("r")
+    put(inventory, make_device(1))
+
+    assert put(inventory, make_device(1)) == []
+    assert inventory.generation == 1
+
+
+def test_many_changes_at_once_are_one_generation_and_one_wake_up() -> None:
+    inventory, wakes = Inventory("r"), []
+    inventory.subscribe(lambda: wakes.append(inventory.generation))
+
+    put(inventory, *(make_device(number) for number in range(100)))
+
+    assert wakes == [1]
+
+
+def test_health_can_go_and_come_back() -> None:
+    inventory = Inventory("r")
+    put(inventory, make_device(1))
+
+    put(inventory, make_device(1, health=Health.UNHEALTHY, reason="over temperature"))
+    assert decode(inventory) == {"node2-dev3-1": "Unhealthy"}
+    put(inventory, make_device(1))
+    assert decode(inventory) == {"node2-dev3-1": "Healthy"}
+
+
+def test_devices_beyond_the_limit_are_left_out_and_come_in_when_there_is_room() -> None:
+    inventory = Inventory("r", max_bytes=100)
+    put(inventory, *(make_device(number) for number in range(1, 6)))
+    listed = set(decode(inventory))
+
+    assert len(inventory.message()) <= 100
+    assert len(listed) == 3
+    assert {f"node2-dev3-{number}" for number in range(1, 6)} == listed | set(inventory.left_out)
+
+    inventory.apply({DeviceID("node2-dev3-1"): None})
+    assert len(decode(inventory)) == 3
+    assert len(inventory.left_out) == 1
+
+
+def test_a_full_list_still_fits_when_every_device_turns_unhealthy() -> None:
+    inventory = Inventory("r", max_bytes=100)
+    put(inventory, *(make_device(number) for number in range(1, 6)))
+
+    put(inventory, *(make_device(number, health=Health.UNHEALTHY) for number in range(1, 6)))
+
+    assert len(inventory.message()) <= 100
+
+
+CHANGES = st.lists(
+    st.dictionaries(
+        st.integers(0, 40),
+        st.none() | st.tuples(st.sampled_from(Health), st.none() | st.integers(0, 3)),
+        max_size=10,
+    ),
+    max_size=20,
+)
+
+
+@given(CHANGES, st.sampled_from([150, 4 * 1024 * 1024]))
+def test_the_list_is_always_what_was_put_in_as_far_as_it_fits(
+    rounds: list[dict[int, tuple[Health, int | None] | None]], max_bytes: int
+) -> None:
+    inventory, model = Inventory("r", max_bytes=max_bytes), {}
+    for changes in rounds:
+        devices: dict[DeviceID, Device | None] = {}
+        for number, state in changes.items():
+            device = state and make_device(number, health=state[0], numa_node=state[1])
+            devices[make_device(number).id] = device
+            model[make_device(number).id] = device
+
+        inventory.apply(devices)
+
+        present = {device_id: device.health.value for device_id, device in model.items() if device}
+        listed = decode(inventory)
+        assert listed.items() <= present.items()
+        assert listed.keys() | inventory.left_out.keys() == present.keys()
+        assert not listed.keys() & inventory.left_out.keys()
+        assert inventory.healthy == sum(health == "Healthy" for health in listed.values())
+        assert len(inventory.message()) <= max_bytes
+        if max_bytes > 1000:
+            assert listed == present

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from plugin import retention
+from plugin.device import DeviceID, Health
+from plugin.resource_name import ResourceName
+from tests.factories import make_device
+
+if TYPE_CHECKING:
+    from plugin.reader import Changes
+
+RESOURCE = ResourceName.parse("myplugin.io/mydevice-3")
+DEVICE = make_device(2)
+
+
+class Desk:
+    """A retention whose kubelet and clock are in the test's hands."""
+
+    def __init__(self, grace_s: float = 30.0) -> None:
+        self.now = 1000.0
+        self.held: set[DeviceID] | None = set()
+        self.questions = 0
+        self.released = asyncio.Event()
+        self.retention = retention.Retention(
+            holders=self._holders, release=self._release, grace_s=grace_s, clock=lambda: self.now
+        )
+
+    async def _holders(self) -> set[DeviceID] | None:
+        self.questions += 1
+        return self.held
+
+    def _release(self, changes: Changes) -> None:
+        assert changes == {RESOURCE: {DEVICE.id: None}}
+        self.released.set()
+
+    async def review(self) -> float | None:
+        return await self.retention._review()
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    return Desk()
+
+
+def test_an_unplugged_device_is_listed_unhealthy_and_says_why() -> None:
+    listed = Desk().retention.retain(RESOURCE, DEVICE)
+
+    assert (listed.id, listed.health, listed.reason) == (DEVICE.id, Health.UNHEALTHY, "unplugged")
+
+
+async def test_a_device_that_nobody_holds_is_released_at_once(desk: Desk) -> None:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        task = group.create_task(desk.retention.run())
+        desk.retention.retain(RESOURCE, DEVICE)
+        await desk.released.wait()
+        task.cancel()
+
+
+async def test_a_device_that_a_pod_holds_stays_until_the_pod_is_gone(desk: Desk) -> None:
+    desk.held = {DEVICE.id}
+    desk.retention.retain(RESOURCE, DEVICE)
+    desk.now += 3600
+
+    assert await desk.review() == retention.ASK_EVERY_S
+    assert not desk.released.is_set()
+    desk.held = set()
+    assert await desk.review() is None
+    assert desk.released.is_set()
+
+
+async def test_where_nobody_can_be_asked_the_grace_period_decides(desk: Desk) -> None:
+    desk.held = None
+    desk.retention.retain(RESOURCE, DEVICE)
+
+    assert await desk.review() == 30.0
+    desk.now += 29.9
+    await desk.review()
+    assert not desk.released.is_set()
+    desk.now += 0.2
+    await desk.review()
+    assert desk.released.is_set()
+
+
+async def test_a_device_handed_out_a_moment_ago_counts_as_held(desk: Desk) -> None:
+    desk.retention.allocated([DEVICE.id])
+    desk.retention.retain(RESOURCE, DEVICE)
+
+    await desk.review()
+    assert not desk.released.is_set()
+    desk.now += retention.RECENTLY_S
+    await desk.review()
+    assert desk.released.is_set()
+
+
+async def test_a_device_that_came_back_is_not_released(desk: Desk) -> None:
+    desk.retention.retain(RESOURCE, DEVICE)
+    desk.retention.returned(RESOURCE, DEVICE.id)
+
+    assert await desk.review() is None
+    assert not desk.released.is_set()
+
+
+async def test_nobody_is_asked_while_nothing_is_retained(desk: Desk) -> None:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        task = group.create_task(desk.retention.run())
+        await asyncio.sleep(0)
+        task.cancel()
+
+    assert desk.questions == 0
