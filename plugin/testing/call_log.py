@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from google.protobuf import message
 
@@ -78,8 +78,9 @@ class Call:
 class CallLog:
     """All calls of one kubelet in order, over restarts too."""
 
-    def __init__(self, time_source: clock.Clock) -> None:
+    def __init__(self, time_source: clock.Clock, ring: Callable[[], None]) -> None:
         self._clock = time_source
+        self._ring = ring
         self.calls: list[Call] = []
 
     def __iter__(self) -> Iterator[Call]:
@@ -96,6 +97,7 @@ class CallLog:
         """Note a call that is being made."""
         call = Call(resource, method, request, self._clock.time())
         self.calls.append(call)
+        self._ring()
         return call
 
     def close(self, call: Call, *, reply: message.Message | None = None, error: RpcError | None = None) -> None:
@@ -104,3 +106,4 @@ class CallLog:
             call.reply = reply
         call.error = error
         call.duration_s = self._clock.time() - call.at
+        self._ring()

@@ -76,12 +76,12 @@ class FakeKubelet:
         self.node_name = node_name
         self.clock = clock if clock is not None else _real_clock()
         self.mode = Mode(mode)
-        self.calls = call_log.CallLog(self.clock)
+        self.changes = changes.Changes()
+        self.calls = call_log.CallLog(self.clock, self.changes.ring)
         self.registrations: list[registration.Registration] = []
         self.node_status = node_status.NodeStatus()
         self.synced_pods: list[str] = []
         """UIDs of pods whose status was refreshed because a device's health changed (contract HS-4)."""
-        self.changes = changes.Changes()
         self._pod_resources_socket = pod_resources_socket
         self._plugins_registry = plugins_registry
         self._rng = random.Random(seed)  # noqa: S311 - the choice must be repeatable, not secret
@@ -233,6 +233,10 @@ class FakeKubelet:
     def live_streams(self, resource: str) -> int:
         """Count the open ListAndWatch streams of *resource*; a healthy plugin has one."""
         return self._table.live_streams(resource)
+
+    def is_dialing(self, resource: str) -> bool:
+        """Tell whether a plugin of *resource* is being dialed back or asked for its options (contract REG-5)."""
+        return self._table.is_connecting(resource)
 
     def allocated_resources_status(
         self, target: pod.Pod | pod_status.AdmittedPod

@@ -75,11 +75,16 @@ class PluginClient:
     def __init__(self, resource: str, socket_path: Path, *, time_source: clock.Clock, calls: call_log.CallLog) -> None:
         self.resource = resource
         self.socket_path = socket_path
-        self.is_streaming = False
-        """Whether the ListAndWatch stream is open."""
+        self._has_stream = False
+        self._is_closed = False
         self._clock = time_source
         self._calls = calls
         self._channel: grpc.aio.Channel | None = None
+
+    @property
+    def is_streaming(self) -> bool:
+        """Tell whether the ListAndWatch stream is open."""
+        return self._has_stream and not self._is_closed
 
     async def connect(self) -> None:
         """Dial with authority `localhost` (contract REG-6, PIT-10)."""
@@ -87,6 +92,7 @@ class PluginClient:
 
     async def close(self) -> None:
         """Close the connection and with it all calls on it; may be called again."""
+        self._is_closed = True
         if self._channel is not None:
             await self._channel.close()
 
@@ -120,10 +126,10 @@ class PluginClient:
         request = pluginapi.Empty()
         record = self._calls.open(self.resource, "ListAndWatch", request)
         error: call_log.RpcError | None = None
-        self.is_streaming = True
+        self._has_stream = True
         try:
             stream = self._stub.ListAndWatch(request)
-            while (reply := await stream.read()) is not grpc.aio.EOF:
+            while (reply := await stream.read()) is not grpc.aio.EOF and not self._is_closed:
                 assert isinstance(reply, pluginapi.ListAndWatchResponse)
                 record.reply = reply
                 on_list(reply)
@@ -134,7 +140,7 @@ class PluginClient:
                 raise
             error = call_log.RpcError.closing()  # grpcio says so when the channel is closed under a call
         finally:
-            self.is_streaming = False
+            self._has_stream = False
             self._calls.close(record, error=error)
 
     async def _unary(

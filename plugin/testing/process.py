@@ -38,27 +38,45 @@ def environment(hostname: str, plugins: Mapping[str, str], own: Sequence[tuple[s
 
 
 class Process:
-    """A running command and what it has printed."""
+    """A running command and what it has printed.
 
-    def __init__(self, process: asyncio.subprocess.Process, on_output: Callable[[], None]) -> None:
+    The pipe is read here and not by asyncio, whose `wait` goes on until the pipe is closed by everybody: a child in the
+    background would keep its dead parent running.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, pipe: int, on_output: Callable[[], None]) -> None:
         self._process = process
+        self._pipe: int | None = pipe
         self._on_output = on_output
         self._output = bytearray()
-        self._reader = asyncio.create_task(self._read(), name=f"output of {process.pid}")
+        asyncio.get_running_loop().add_reader(pipe, self._read)
 
     @classmethod
     async def start(cls, command: Sequence[str], env: Mapping[str, str], *, on_output: Callable[[], None]) -> Self:
         """Start *command*, references expanded; raise OSError if it cannot be."""
-        process = await asyncio.create_subprocess_exec(
-            *(expand(word, env) for word in command),
-            env=env,
-            cwd="/",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-        return cls(process, on_output)
+        ours, theirs = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(expand(word, env) for word in command),
+                env=env,
+                cwd="/",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        os.set_blocking(ours, False)
+        return cls(process, ours, on_output)
+
+    @property
+    def pid(self) -> int:
+        """Its process ID."""
+        return self._process.pid
 
     @property
     def output(self) -> str:
@@ -80,14 +98,28 @@ class Process:
         finally:
             self._signal(signal.SIGKILL)
             await self._process.wait()
-            await self._reader
+            self._read()
+            self._close()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)  # its session is its group; children may outlive their leader
 
-    async def _read(self) -> None:
-        assert self._process.stdout is not None
-        while chunk := await self._process.stdout.read(65536):
+    def _read(self) -> None:
+        """Take what there is."""
+        while self._pipe is not None:
+            try:
+                chunk = os.read(self._pipe, 65536)
+            except BlockingIOError:
+                return
+            if not chunk:
+                self._close()
+                return
             self._output += chunk
             self._on_output()
+
+    def _close(self) -> None:
+        if self._pipe is not None:
+            asyncio.get_running_loop().remove_reader(self._pipe)
+            os.close(self._pipe)
+            self._pipe = None

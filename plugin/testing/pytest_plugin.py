@@ -50,17 +50,12 @@ async def fake_kubelet(socket_dir: Path) -> AsyncIterator[kubelet.FakeKubelet]:
 async def fake_node(socket_dir: Path) -> AsyncIterator[FakeNode]:
     """Give a kubelet that is up, with both registration routes and PodResources, on a clock that stands still."""
     manual = clock.ManualClock()
-    node = FakeNode(
-        kubelet.FakeKubelet(
-            socket_dir / "dp",
-            pod_resources_socket=socket_dir / "pr" / "kubelet.sock",
-            plugins_registry=socket_dir / "reg",
-            clock=manual,
-        ),
-        manual,
-        socket_dir / "dp",
-        socket_dir / "reg",
-        socket_dir / "pr" / "kubelet.sock",
+    root = socket_dir / "node"  # apart from `fake_kubelet`, in case a test has both
+    running = kubelet.FakeKubelet(
+        root / "dp",
+        pod_resources_socket=root / "pr" / "kubelet.sock",
+        plugins_registry=root / "reg",
+        clock=manual,
     )
-    async with node.kubelet:
-        yield node
+    async with running:
+        yield FakeNode(running, manual, root / "dp", root / "reg", root / "pr" / "kubelet.sock")

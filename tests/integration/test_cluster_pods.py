@@ -1,0 +1,266 @@
+"""The local cluster: pods from YAML, scheduled by devices, run as processes; and deploy/pods.yaml in every shell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from plugin.testing import ManualClock, cluster, pod, process
+from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
+
+DOMAIN = "myplugin.io/mydevice-"
+PODS = Path(__file__).parents[2] / "deploy" / "pods.yaml"
+STAY = "sleep 1000 & wait"
+
+
+def manifest(name, script, *, limits=None, **spec):
+    container = {"name": "main", "command": ["sh", "-c", script], "resources": {"limits": limits or {}}}
+    fields = {"terminationGracePeriodSeconds": 0, **spec}
+    return yaml.safe_dump({"kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container], **fields}})
+
+
+async def answer_with_seed_names(request):
+    """Answer Allocate as the seed does: DEV_K_ID_i for node2-devK-n."""
+    envs = {}
+    for index, one in enumerate(sorted(request.container_requests[0].devices_ids)):
+        node, kind, number = one.split("-")
+        envs[f"DEV_{kind.removeprefix('dev')}_ID_{index}"] = f"/{node}/{kind}/{number}"
+    return pluginapi.AllocateResponse(container_responses=[pluginapi.ContainerAllocateResponse(envs=envs)])
+
+
+@contextlib.asynccontextmanager
+async def plugins(node, ids_by_number, **fields):
+    """Serve and register one plugin per resource on *node*."""
+    async with contextlib.AsyncExitStack() as stack:
+        for number, ids in ids_by_number.items():
+            plugin = StubPlugin(
+                node.plugin_dir,
+                f"{DOMAIN}{number}",
+                devices(*ids),
+                endpoint=f"{number}.sock",
+                behaviors=fields.get("behaviors", {"Allocate": answer_with_seed_names}),
+            )
+            await stack.enter_async_context(plugin)
+            await plugin.register()
+        await node.wait_for(lambda: all(f"{DOMAIN}{number}" in node.node_status.capacity for number in ids_by_number))
+        yield
+
+
+@pytest.fixture
+async def seed_cluster():
+    """Two workers with the devices of the seed's story, and a control plane."""
+    async with cluster.LocalCluster(control_plane="kind-control-plane") as running:
+        one, two = running.nodes.values()
+        async with (
+            plugins(one, {1: ["node1-dev1-1"], 2: [], 3: []}),
+            plugins(two, {1: [], 2: ["node2-dev2-1"], 3: ["node2-dev3-1", "node2-dev3-2", "node2-dev3-3"]}),
+        ):
+            yield running
+
+
+async def test_the_seeds_story_is_played(seed_cluster):
+    await seed_cluster.apply(PODS)
+    for name in ("dp1-1", "dp1-2"):
+        await seed_cluster.wait_for(lambda name=name: seed_cluster.logs(name).count("\n") == 2)
+
+    assert seed_cluster.logs("dp1-1") == "Device vars:\nDEV_1_ID_0='/node1/dev1/1'\n"
+    assert seed_cluster.logs("dp1-2") == "Device vars:\nDEV_2_ID_0='/node2/dev2/1'\n"
+    pending = seed_cluster.pods["dp1-3"]
+    assert (seed_cluster.pods["dp1-1"].node, seed_cluster.pods["dp1-2"].node) == ("kind-worker", "kind-worker2")
+    assert (pending.phase, pending.node) == ("Pending", None)
+    assert pending.message.startswith(
+        "0/3 nodes are available: 1 Insufficient myplugin.io/mydevice-3, 1 node(s) had untolerated taint(s), "
+        "2 Insufficient myplugin.io/mydevice-2. "
+    )
+    assert "FailedScheduling" in seed_cluster.describe("dp1-3")
+
+    await seed_cluster.delete("dp1-2")
+    await seed_cluster.wait_for(lambda: seed_cluster.logs("dp1-3").count("\n") == 4)
+
+    first, second, *third = seed_cluster.logs("dp1-3").splitlines()
+    assert (first, second) == ("Device vars:", "DEV_2_ID_0='/node2/dev2/1'")
+    assert [one.partition("=")[0] for one in third] == ["DEV_3_ID_0", "DEV_3_ID_1"]
+    assert pending.phase == "Running"
+
+
+async def test_a_pending_pod_is_placed_when_its_devices_appear(seed_cluster):
+    await seed_cluster.apply(manifest("late", STAY, limits={f"{DOMAIN}4": 1}))
+    assert seed_cluster.pods["late"].node is None
+
+    async with plugins(seed_cluster.nodes["kind-worker2"], {4: ["node2-dev4-1"]}):
+        await seed_cluster.wait_for(lambda: seed_cluster.pods["late"].phase == "Running")
+    assert seed_cluster.pods["late"].node == "kind-worker2"
+
+
+async def test_applying_again_changes_nothing(seed_cluster):
+    (first,) = await seed_cluster.apply(manifest("one", STAY))
+    (again,) = await seed_cluster.apply(manifest("one", STAY))
+
+    assert again is first
+    assert list(seed_cluster.pods) == ["one"]
+
+
+async def test_a_pod_that_its_node_refuses_has_failed_and_holds_nothing_in_the_scheduler():
+    async def refuse(_):
+        raise Refusal("on fire")
+
+    limits = {f"{DOMAIN}1": 1}
+    async with cluster.LocalCluster(["n"]) as running:
+        behaviors = {"Allocate": refuse}
+        async with plugins(running.nodes["n"], {1: ["node1-dev1-1"]}, behaviors=behaviors):
+            await running.apply(manifest("bad", STAY, limits=limits))
+            assert running.pods["bad"].phase == "Failed"
+            assert "on fire" in running.describe("bad")
+
+            behaviors["Allocate"] = answer_with_seed_names
+            await running.apply(manifest("good", STAY, limits=limits))
+            await running.wait_for(lambda: running.pods["good"].phase == "Running")
+
+
+async def test_the_environment_is_minimal_and_the_pods_own_comes_last(seed_cluster, monkeypatch):
+    monkeypatch.setenv("SECRET", "of the host")
+    text = yaml.safe_load(manifest("env", "env | sort; " + STAY, limits={f"{DOMAIN}1": 1}))
+    text["spec"]["containers"][0]["env"] = [{"name": "DEV_1_ID_0", "value": "mine"}, {"name": "B", "value": "$(A)"}]
+    await seed_cluster.apply(yaml.safe_dump(text))
+    await seed_cluster.wait_for(lambda: "PWD" in seed_cluster.logs("env") or "SHLVL" in seed_cluster.logs("env"))
+
+    lines = seed_cluster.logs("env").splitlines()
+    assert "DEV_1_ID_0=mine" in lines
+    assert "B=$(A)" in lines
+    assert "HOSTNAME=env" in lines
+    assert not any(line.startswith("SECRET") for line in lines)
+
+
+async def test_deleting_a_pod_ends_it_and_what_it_started(seed_cluster):
+    await seed_cluster.apply(manifest("p", "trap '' TERM; sleep 1000 & echo $!; wait; wait"))
+    await seed_cluster.wait_for(lambda: seed_cluster.logs("p").endswith("\n"))
+    child = int(seed_cluster.logs("p"))
+    os.kill(child, 0)
+
+    await seed_cluster.delete("p")
+
+    assert "p" not in seed_cluster.pods
+    with pytest.raises(ProcessLookupError):
+        await _gone(child)
+
+
+async def _gone(pid):
+    """Raise ProcessLookupError once *pid* is gone or a zombie that only waits for a parent's attention."""
+    async with asyncio.timeout(5):
+        while True:
+            state = Path(f"/proc/{pid}/stat")
+            if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+                raise ProcessLookupError
+            await asyncio.sleep(0)
+
+
+async def test_init_containers_run_before_the_app_and_their_failure_fails_a_pod_that_is_never_restarted():
+    text = """
+kind: Pod
+metadata: {name: %s}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 0
+  initContainers: [{name: init, command: [sh, -c, "echo init; exit %d"]}]
+  containers: [{name: main, command: [sh, -c, "echo main"]}]
+"""
+    async with cluster.LocalCluster(["n"]) as running:
+        await running.apply(text % ("good", 0))
+        await running.apply(text % ("bad", 3))
+        await running.wait_for(lambda: running.pods["good"].phase == "Succeeded")
+        await running.wait_for(lambda: running.pods["bad"].phase == "Failed")
+
+        assert (running.logs("good", "init"), running.logs("good")) == ("init\n", "main\n")
+        assert (running.logs("bad", "init"), running.logs("bad")) == ("init\n", "")
+
+
+async def test_a_container_that_ends_is_started_again_after_its_back_off_with_the_same_devices():
+    clock = ManualClock()
+    async with cluster.LocalCluster(["n"], time_source=clock) as running:
+        node = running.nodes["n"]
+        async with plugins(node, {1: ["node1-dev1-1"]}):
+            await running.apply(manifest("p", "echo $DEV_1_ID_0", limits={f"{DOMAIN}1": 1}))
+            status = running.pods["p"].admitted.containers["main"]
+            await running.wait_for(lambda: status.starts == 1 and not status.is_running)
+
+            await clock.advance(10)
+            await running.wait_for(lambda: status.starts == 2 and not status.is_running)
+
+            assert running.logs("p") == "/node1/dev1/1\n" * 2
+            assert len(node.calls.of("Allocate")) == 1
+
+
+async def test_a_command_that_does_not_exist_keeps_the_container_waiting():
+    async with cluster.LocalCluster(["n"]) as running:
+        await running.apply("{kind: Pod, metadata: {name: p}, spec: {containers: [{name: main, command: [/no/such]}]}}")
+        status = running.pods["p"].admitted.containers["main"]
+        await running.wait_for(lambda: status.waiting_reason == "RunContainerError")
+
+        assert "/no/such" in status.message
+
+
+async def test_a_pod_without_a_command_is_refused_because_no_image_is_run():
+    async with cluster.LocalCluster(["n"]) as running:
+        with pytest.raises(pod.PodSpecError, match="pod p: container main needs a command"):
+            await running.apply("{kind: Pod, metadata: {name: p}, spec: {containers: [{name: main, image: busybox}]}}")
+
+
+async def test_with_a_period_the_node_object_lags_as_a_real_one_does():
+    clock = ManualClock()
+    async with cluster.LocalCluster(["n"], time_source=clock, node_status_period_s=10.0) as running:
+        node = running.nodes["n"]
+        async with StubPlugin(node.plugin_dir, f"{DOMAIN}1", devices("node1-dev1-1")) as plugin:
+            await plugin.register()
+            await node.wait_for(lambda: node.allocatable.get(f"{DOMAIN}1") == 1)
+            await running.apply(manifest("p", STAY, limits={f"{DOMAIN}1": 1}))
+            assert running.pods["p"].node is None
+
+            await clock.advance(10.4)
+            await running.wait_for(lambda: running.pods["p"].phase == "Running")
+
+
+async def test_leaving_the_cluster_leaves_no_process_task_or_directory():
+    before = asyncio.all_tasks()
+    async with cluster.LocalCluster(["n"]) as running:
+        root = running.nodes["n"].plugin_dir.parents[1]
+        await running.apply(manifest("p", "echo $$$$; " + STAY, terminationGracePeriodSeconds=30))
+        await running.wait_for(lambda: running.logs("p").endswith("\n"))
+        pid = int(running.logs("p"))
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not root.exists()
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
+@pytest.mark.parametrize("spec", list(yaml.safe_load_all(PODS.read_text())), ids=lambda one: one["metadata"]["name"])
+async def test_the_pods_script_prints_the_same_in_every_shell_and_ends_at_once_on_term(shell, spec):
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    _, flag, script = spec["spec"]["containers"][0]["command"]
+    words = [program, "ash"] if shell == "busybox" else [program]
+    env = {"PATH": os.environ["PATH"], "DEV_3_ID_1": "/node2/dev3/3", "DEV_3_ID_0": "/a=b c", "NOT_DEV_1": "x"}
+    printed = asyncio.Event()
+    started = await process.Process.start([*words, flag, script], env, on_output=printed.set)
+    try:
+        async with asyncio.timeout(5):
+            while started.output.count("\n") < 3:
+                await printed.wait()
+                printed.clear()
+            os.kill(started.pid, signal.SIGTERM)
+            code = await started.wait()
+    finally:
+        await started.stop(0)
+
+    assert started.output == "Device vars:\nDEV_3_ID_0='/a=b c'\nDEV_3_ID_1='/node2/dev3/3'\n"
+    assert code == 0

@@ -1,0 +1,219 @@
+"""Lists, streams and what the Node object makes of them (contract sections 5 and 6; scenarios 2, 3, 4, 9)."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from plugin.api.deviceplugin.v1beta1 import constants
+from plugin.testing import FakeKubelet, ManualClock
+from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
+
+pytest_plugins = ["plugin.testing.pytest_plugin"]
+
+RESOURCE = "example.com/dongle"
+FIVE_MINUTES = 300
+
+
+def counts(kubelet):
+    """Return capacity and allocatable as known now; None where the key is absent."""
+    return kubelet.capacity.get(RESOURCE), kubelet.allocatable.get(RESOURCE)
+
+
+async def test_health_moves_allocatable_and_leaves_capacity(fake_kubelet):
+    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE, devices("a")) as plugin:
+        await plugin.register()
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 1))
+
+        await plugin.send(devices("a", health="Unhealthy"))
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 0))
+        await plugin.send(devices("a"))
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 1))
+
+        assert [one.devices for one in fake_kubelet.history(RESOURCE)] == [
+            {"a": ("Healthy", ())},
+            {"a": ("Unhealthy", ())},
+            {"a": ("Healthy", ())},
+        ]
+
+
+@pytest.mark.parametrize("health", ["healthy", "HEALTHY", "Healthy ", "", "Degraded"])
+async def test_only_healthy_to_the_letter_counts(fake_kubelet, health):
+    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE, devices("a", health=health)) as plugin:
+        await plugin.register()
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 0))
+
+        assert fake_kubelet.devices(RESOURCE) == {"a": health}
+
+
+async def test_each_list_replaces_the_one_before(fake_kubelet):
+    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE, devices("a", "b", numa=1)) as plugin:
+        await plugin.register()
+        await plugin.send(devices("b", "c"))
+        await fake_kubelet.wait_for(lambda: set(fake_kubelet.devices(RESOURCE)) == {"b", "c"})
+
+        first, second = fake_kubelet.history(RESOURCE)
+        assert first.devices == {"a": ("Healthy", (1,)), "b": ("Healthy", (1,))}
+        assert second.devices == {"b": ("Healthy", ()), "c": ("Healthy", ())}
+        assert first.at <= second.at
+
+
+async def test_an_empty_list_is_zero_of_zero(fake_kubelet):
+    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE) as plugin:
+        await plugin.register()
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (0, 0))
+
+
+async def test_until_the_first_list_the_resource_is_not_there_at_all(fake_kubelet):
+    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE, lists_nothing=True) as plugin:
+        await plugin.register()
+        await fake_kubelet.wait_for(lambda: fake_kubelet.live_streams(RESOURCE) == 1)
+
+        assert counts(fake_kubelet) == (None, None)
+
+
+async def test_an_id_sent_twice_with_different_health_counts_twice_and_is_flagged(fake_kubelet):
+    doubled = [*devices("a"), *devices("a", health="Unhealthy")]
+    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE, doubled) as plugin:
+        await plugin.register()
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (2, 1))
+
+        assert fake_kubelet.history(RESOURCE)[0].repeated_ids == ("a",)
+
+
+async def test_a_stream_that_fails_at_once_is_zero_of_zero_and_never_retried(fake_node):
+    kubelet = fake_node.kubelet
+    async with StubPlugin(fake_node.plugin_dir, RESOURCE, lists_nothing=True) as plugin:
+        await plugin.end_streams(Refusal("simulated failure", grpc.StatusCode.INTERNAL))
+        await plugin.register()
+        await kubelet.wait_for(lambda: counts(kubelet) == (0, 0))
+        await fake_node.clock.advance(60)
+
+        assert [name for name, _ in plugin.requests] == ["GetDevicePluginOptions", "ListAndWatch"]
+        (call,) = kubelet.calls.of("ListAndWatch")
+        assert str(call.error) == "rpc error: code = Internal desc = simulated failure"
+        assert kubelet.node_status.capacity[RESOURCE] == kubelet.node_status.allocatable[RESOURCE] == 0
+
+
+async def test_a_stream_that_fails_later_leaves_capacity_for_five_minutes_and_the_key_for_ever(fake_node):
+    kubelet = fake_node.kubelet
+    async with StubPlugin(fake_node.plugin_dir, RESOURCE, devices("a", "b")) as plugin:
+        await plugin.register()
+        await kubelet.wait_for(lambda: counts(kubelet) == (2, 2))
+
+        await plugin.end_streams()
+        await kubelet.wait_for(lambda: counts(kubelet) == (2, 0))
+        assert kubelet.devices(RESOURCE) == {"a": "Unhealthy", "b": "Unhealthy"}
+        await fake_node.clock.advance(FIVE_MINUTES)
+        assert counts(kubelet) == (2, 0)
+        await fake_node.clock.advance(11)
+
+        assert counts(kubelet) == (0, 0)
+        assert kubelet.node_status.capacity == {RESOURCE: 0}
+        assert kubelet.node_status.allocatable == {RESOURCE: 0}
+
+
+async def test_the_end_of_the_grace_period_wakes_whoever_waits(fake_node):
+    kubelet = fake_node.kubelet
+    async with StubPlugin(fake_node.plugin_dir, RESOURCE, devices("a")) as plugin:
+        await plugin.register()
+        await kubelet.wait_for(lambda: counts(kubelet) == (1, 1))
+        await plugin.stop()
+        await kubelet.wait_for(lambda: counts(kubelet) == (1, 0))
+
+        await fake_node.clock.advance(FIVE_MINUTES + 1)
+        await kubelet.wait_for(lambda: counts(kubelet) == (0, 0))
+
+
+async def test_the_node_object_follows_at_the_next_tick_and_not_before(socket_dir):
+    clock = ManualClock()
+    async with (
+        FakeKubelet(socket_dir, clock=clock) as kubelet,
+        StubPlugin(socket_dir, RESOURCE, devices("a")) as plugin,
+    ):
+        await plugin.register()
+        await kubelet.wait_for(lambda: counts(kubelet) == (1, 1))
+        assert not kubelet.is_node_status_current
+        await clock.advance(9.9)
+        assert kubelet.node_status.capacity == {}
+
+        await clock.advance(0.5)
+        assert kubelet.node_status.capacity == {RESOURCE: 1}
+        await plugin.send(devices("a", "b"))
+        await kubelet.wait_for(lambda: counts(kubelet) == (2, 2))
+        await kubelet.tick()
+        assert kubelet.node_status.capacity == {RESOURCE: 2}
+
+
+async def test_a_new_registration_ends_the_grace_period(fake_node):
+    kubelet = fake_node.kubelet
+    async with StubPlugin(fake_node.plugin_dir, RESOURCE, devices("a"), endpoint="one.sock") as plugin:
+        await plugin.register()
+        await kubelet.wait_for(lambda: counts(kubelet) == (1, 1))
+    await kubelet.wait_for(lambda: counts(kubelet) == (1, 0))
+    await fake_node.clock.advance(FIVE_MINUTES - 1)
+    async with StubPlugin(fake_node.plugin_dir, RESOURCE, devices("a"), endpoint="two.sock") as plugin:
+        await plugin.register()
+        await kubelet.wait_for(lambda: counts(kubelet) == (1, 1))
+        await fake_node.clock.advance(60)
+
+        assert counts(kubelet) == (1, 1)
+
+
+def list_of_size(size):
+    """Return devices whose list has exactly *size* bytes on the wire."""
+    listed = devices(*(f"{number:08d}" for number in range(200_000)))
+    per_device = pluginapi.ListAndWatchResponse(devices=listed[:1]).ByteSize()
+    listed = listed[: size // per_device - 1]
+    rest = size - per_device * len(listed)
+    listed += devices("x" * (rest - (per_device - 8)))
+    assert pluginapi.ListAndWatchResponse(devices=listed).ByteSize() == size
+    return listed
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [
+        pytest.param(constants.MAX_MESSAGE_BYTES, True, id="exactly 4 MiB"),
+        pytest.param(constants.MAX_MESSAGE_BYTES + 1, False, id="one byte more"),
+    ],
+)
+async def test_a_list_over_four_mebibytes_ends_the_stream(fake_kubelet, size, kept):
+    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE, devices("a")) as plugin:
+        await plugin.register()
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 1))
+
+        listed = list_of_size(size)
+        await plugin.send(listed)
+
+        if kept:
+            await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (len(listed), len(listed)), timeout=30)
+            return
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 0), timeout=30)
+        (call,) = fake_kubelet.calls.of("ListAndWatch")
+        assert call.error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "larger than max" in str(call.error)
+
+
+async def test_a_hand_patched_resource_survives_ticks_and_is_reset_with_a_new_node(fake_node):
+    kubelet = fake_node.kubelet
+    async with StubPlugin(fake_node.plugin_dir, RESOURCE, devices("a")) as plugin:
+        await plugin.register()
+        await kubelet.wait_for(lambda: counts(kubelet) == (1, 1))
+    kubelet.patch_node({"example.com/by-hand": 4})
+    await kubelet.restart()
+    assert kubelet.node_status.allocatable["example.com/by-hand"] == 4
+
+    await kubelet.recreate_node()
+
+    assert kubelet.node_status.capacity == {RESOURCE: 0, "example.com/by-hand": 0}
+
+
+async def test_wait_for_says_what_is_the_case_when_it_gives_up(fake_kubelet):
+    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE, devices("a")) as plugin:
+        await plugin.register()
+        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 1))
+
+        with pytest.raises(TimeoutError, match=r"example.com/dongle: allocatable/capacity 1/1, 1 stream\(s\)"):
+            await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (2, 2), timeout=0.01)
