@@ -44,9 +44,7 @@ class DeviceManager:
         self.allocated: dict[str, set[str]] = {}
         self.pod_devices = pod_devices.PodDevices()
         self.pods_known = False
-        """Whether the pod sources are ready; until then nothing is freed and running containers are left alone
-        (RS-6).
-        """
+        """Whether the pod sources are ready; before, nothing is freed and running containers are left alone (RS-6)."""
         self._directory = directory
         self._timers: list[clock.Timer] = []
         self._clock = time_source
@@ -56,9 +54,7 @@ class DeviceManager:
         self._ring = ring
 
     def load_checkpoint(self) -> None:
-        """Take over the allocations of the last life; resources are known but stopped, hence 0/0 (contract RS-4,
-        RS-9).
-        """
+        """Take over the allocations of the last life; resources are known but stopped, hence 0/0 (contract RS-9)."""
         saved = checkpoint.read(self._directory)
         if saved is None:
             return

@@ -138,16 +138,21 @@ class FakeKubelet:
                 task = asyncio.create_task(ticker.run(), name=f"node-status {self.node_name}")
                 life.push_async_callback(node_status.cancel_and_wait, task)
             self._life = life.pop_all()
-        await self.tick()
-        for admitted in list(self._pods.values()):
-            if admitted.is_active:
-                await self._admit(admitted)
+        try:
+            await self.tick()
+            for admitted in list(self._pods.values()):
+                if admitted.is_active:
+                    await self._admit(admitted)
+        except BaseException:
+            await self.stop()
+            raise
         self._manager.pods_known = True
         self.changes.ring()
 
     async def stop(self, *, leave_socket: bool = False) -> None:
-        """Go down, cutting every stream; with *leave_socket* as if killed: a dead `kubelet.sock` stays (contract
-        RS-8).
+        """Go down, cutting every stream.
+
+        With *leave_socket* as if killed: a `kubelet.sock` stays that nobody serves (contract RS-8).
         """
         if self._life is None:
             return
@@ -164,9 +169,7 @@ class FakeKubelet:
         await self.start()
 
     async def reboot(self) -> None:
-        """Restart with the machine: no container runs any more, and pods are admitted before any plugin is up
-        (RS-7).
-        """
+        """Restart with the machine: nothing runs any more, and pods come before plugins (contract RS-7)."""
         await self.stop(leave_socket=True)
         for admitted in self._pods.values():
             for container in admitted.containers.values():
@@ -174,9 +177,7 @@ class FakeKubelet:
         await self.start()
 
     async def recreate_node(self) -> None:
-        """Start anew as a node without a past: no checkpoint, no pods, extended resources reset to 0 (contract
-        NS-8).
-        """
+        """Start without a past: no checkpoint, no pods, extended resources reset to 0 (contract NS-8)."""
         await self.stop()
         checkpoint.remove(self.plugin_dir)
         self._pods.clear()
@@ -225,9 +226,7 @@ class FakeKubelet:
         return self._manager.reported(resource)
 
     def allocated(self, resource: str) -> set[str]:
-        """Return the devices that count as in use, which includes those of pods not cleared away yet (contract
-        AL-5).
-        """
+        """Return the devices that count as in use, those of pods not cleared away yet included (contract AL-5)."""
         return set(self._manager.allocated.get(resource, ()))
 
     def live_streams(self, resource: str) -> int:
