@@ -116,7 +116,7 @@ async def test_a_plugin_that_refuses_the_notice_is_deregistered_and_tried_again(
         fake_node.plugins_registry, RESOURCE, devices("a"), behaviors={"NotifyRegistrationStatus": refuse}
     ) as plugin:
         await kubelet.wait_for(lambda: kubelet.calls.of("NotifyRegistrationStatus"))
-        await kubelet.wait_for(lambda: kubelet.live_streams(RESOURCE) == 0 and kubelet.capacity.get(RESOURCE) == 0)
+        await kubelet.wait_for(lambda: kubelet.live_streams(RESOURCE) == 0 and kubelet.allocatable.get(RESOURCE) == 0)
 
         plugin.behaviors.clear()
         await fake_node.clock.advance(1)
