@@ -14,8 +14,9 @@ MAX_ID_LENGTH: Final = 63
 """Characters; the limit that the API's documentation sets for Device.ID."""
 
 NODE_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-CLASS_NAME: Final = re.compile(r"(?!dev_\d+\Z)[a-z][a-z0-9_]*")
-"""No dash: `node-class-number` must read back in one way only. Not `dev_1`: its variables would be those of `dev1`."""
+CLASS_NAME: Final = re.compile(r"(?!dev_[0-9]+\Z|host\Z)[a-z][a-z0-9_]*")
+"""No dash: `node-class-number` must read back in one way only. Not `dev_1`: its variables would be those of `dev1`. Not
+`host`: that is a file beside the classes."""
 DEVICE_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 
 _NUMBERED_CLASS: Final = re.compile(r"dev([0-9]+)")

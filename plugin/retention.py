@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     Holders = Callable[[], Awaitable[set[DeviceID] | None]]
 
-RECENTLY_S: Final = 10.0
+RECENTLY_S: Final = 1.0
+"""How long after its Allocate call a device counts as held without asking; the kubelet lists it within milliseconds."""
+
 ASK_EVERY_S: Final = 10.0
 REASON: Final = "unplugged"
 

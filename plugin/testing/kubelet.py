@@ -82,7 +82,7 @@ class FakeKubelet:
         self.node_status = node_status.NodeStatus()
         self.synced_pods: list[str] = []
         """UIDs of pods whose status was refreshed because a device's health changed (contract HS-4)."""
-        self._pod_resources_socket = pod_resources_socket
+        self.pod_resources_socket = pod_resources_socket
         self._plugins_registry = plugins_registry
         self._rng = random.Random(seed)  # noqa: S311 - the choice must be repeatable, not secret
         self._period_s = node_status_period_s
@@ -123,9 +123,9 @@ class FakeKubelet:
             life.push_async_callback(self._table.stop)
             life.push_async_callback(self._server.stop)
             await self._server.start()
-            if self._pod_resources_socket is not None:
+            if self.pod_resources_socket is not None:
                 server = pod_resources.PodResourcesServer(
-                    self._pod_resources_socket, self._manager, pods=lambda: self.pods, time_source=self.clock
+                    self.pod_resources_socket, self._manager, pods=lambda: self.pods, time_source=self.clock
                 )
                 life.push_async_callback(server.stop)
                 await server.start()

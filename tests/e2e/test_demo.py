@@ -1,0 +1,138 @@
+"""The demo as a user runs it, and the README's transcript of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+DEMO = [sys.executable, str(REPOSITORY / "hack" / "demo.py")]
+ENVIRON = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+
+
+def normalized(transcript: str) -> list[str]:
+    """Return the lines without what differs from run to run: measured times and the scratch directory."""
+    text = re.sub(r"/tmp/fakehw-\w+", "/tmp/fakehw-x", transcript)
+    text = re.sub(r"\d+(\.\d+)? ms", "N ms", text)
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def transcript() -> str:
+    result = subprocess.run(DEMO, capture_output=True, text=True, timeout=60, env=ENVIRON, cwd=REPOSITORY)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+def test_the_demo_tells_the_seeds_story(transcript: str) -> None:
+    lines = [line.strip() for line in transcript.splitlines()]
+
+    assert "kind-worker    myplugin.io/mydevice-1   1          1" in lines
+    assert "kind-worker    myplugin.io/mydevice-2   0          0" in lines
+    assert "kind-worker2   myplugin.io/mydevice-3   3          3" in lines
+    assert "dp1-1   Running   kind-worker" in lines
+    assert "dp1-2   Running   kind-worker2" in lines
+    assert "dp1-3   Pending   <none>" in lines
+    assert "DEV_1_ID_0='/node1/dev1/1'" in lines
+    assert lines.count("DEV_2_ID_0='/node2/dev2/1'") == 2
+    assert any("Insufficient myplugin.io/mydevice-2" in line for line in lines)
+    assert "dp1-3   Running   kind-worker2" in lines
+    assert any(line.startswith("DEV_3_ID_1='/node2/dev3/") for line in lines)
+
+
+def test_the_demo_leaves_nothing_behind(transcript: str) -> None:
+    scratch = re.search(r"/tmp/fakehw-\w+", transcript)
+    assert scratch
+
+    assert not Path(scratch[0]).exists()
+    assert not [name for name in running_commands() if scratch[0] in name]
+
+
+def test_the_readme_shows_what_the_demo_prints(transcript: str) -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    shown = re.search(r"```console\n\$ make demo\n(.*?)```", readme, re.DOTALL)
+    assert shown, "the README has no transcript of make demo"
+
+    printed = "\n".join(normalized(transcript))
+    for part in shown[1].split("\n...\n"):  # between two ellipses every line is there, in this order
+        excerpt = "\n".join(normalized(part))
+        assert excerpt in printed
+        printed = printed.partition(excerpt)[2]
+
+
+def running_commands() -> list[str]:
+    commands = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            commands.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return commands
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_demo_kept_up_follows_a_persons_hand_and_cleans_up_on_a_signal(number: signal.Signals) -> None:
+    """In a terminal: the live table changes when somebody else writes to the tree."""
+    main, terminal = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *DEMO, "--play", stdout=terminal, stderr=terminal, stdin=subprocess.DEVNULL, env=ENVIRON, start_new_session=True
+    )
+    os.close(terminal)
+    screen = Screen(main)
+    try:
+        await screen.shows("Ctrl-C ends it and cleans up.")
+        found = re.search(r"echo unhealthy > (\S+)/node2/dev3/1/health", screen.text)
+        assert found
+        root = Path(found[1])
+        (root / "node2/dev3/1/health").write_text("unhealthy\n")
+        await screen.shows("myplugin.io/mydevice-3   3          2")
+
+        process.send_signal(number)
+
+        await screen.shows("Everything is cleaned up.")
+        async with asyncio.timeout(15):
+            assert await process.wait() == 0
+        assert not root.exists()
+        assert not [command for command in running_commands() if str(root) in command]
+    finally:
+        screen.close()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+class Screen:
+    """What a terminal has received."""
+
+    def __init__(self, fd: int) -> None:
+        self.text = ""
+        self._fd = fd
+        self._more = asyncio.Event()
+        os.set_blocking(fd, False)
+        asyncio.get_running_loop().add_reader(fd, self._read)
+
+    def _read(self) -> None:
+        try:
+            self.text += os.read(self._fd, 65536).decode(errors="replace")
+        except OSError:  # the other end is closed
+            asyncio.get_running_loop().remove_reader(self._fd)
+        self._more.set()
+
+    async def shows(self, text: str) -> None:
+        async with asyncio.timeout(30):
+            while text not in self.text:
+                self._more.clear()
+                await self._more.wait()
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+        os.close(self._fd)
