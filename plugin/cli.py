@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -88,6 +89,9 @@ FLAGS: Final = (
         "auto (console on a terminal, else json), console or json",
     ),
 )  # fmt: skip  # one row a flag
+
+PATIENCE_S: Final = 0.5
+"""How long logs, metrics and protobuf wait for the first registration before they are loaded all the same."""
 
 _MAY_BE_EMPTY: Final = ("--host", "--http", "--pod-resources", "--host-root")
 
@@ -180,8 +184,14 @@ async def serve(configuration: config.Config) -> None:
 async def _run(daemon: Any) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(daemon.run(), name="daemon")
+        # What follows takes longer to load than a registration takes, and can wait for one.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await daemon.first_live.wait()
+        logs.load()
+        from plugin.api.deviceplugin.v1beta1 import api_pb2  # noqa: F401  # not in the time of the first Allocate
+
         if daemon.config.http is not None:
-            await daemon.first_live.wait()
             await _serve_web(daemon)
 
 
@@ -209,6 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except errors.ConfigError as error:
         print(f"fakehw-plugin: {error}", file=sys.stderr)  # noqa: T201  # before there are logs
         return 2
-    logs.configure(level=settings["log_level"], format_=settings["log_format"])
-    asyncio.run(serve(configuration))
+    logs.defer(level=settings["log_level"], format_=settings["log_format"])
+    try:
+        asyncio.run(serve(configuration))
+    finally:
+        logs.load()
     return 0

@@ -5,7 +5,6 @@ Every flag has a twin in the environment; a flag wins. What is wrong is named wi
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +81,8 @@ def duration(text: str, *, flag: str, minimum: float = 0.0, maximum: float = 86_
 
 def address(text: str, *, flag: str) -> tuple[str, int] | None:
     """Return `text`, of the form IP:PORT, [IPv6]:PORT or :PORT, as a pair; None for the empty text."""
+    import ipaddress
+
     if not text:
         return None
     rule = "must be IP:PORT, [IPv6]:PORT or :PORT, or empty for none"

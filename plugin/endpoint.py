@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import socket
 import stat
 from typing import TYPE_CHECKING, Final
@@ -52,7 +51,7 @@ def new_name(plugin_dir: Path, resource_name: str) -> str:
     """Return a file name that was never used before and says what it is for, as far as the path has room."""
     room = MAX_SOCKET_PATH - len(bytes(plugin_dir)) - 1 - _SHORTEST_NAME - 1
     slug = re.sub(r"[^a-z0-9]+", "-", resource_name.lower()).strip("-")[-max(room, 0) :] if room > 0 else ""
-    return f"{PREFIX}{slug.strip('-')[:40]}{'-' if slug else ''}{secrets.token_hex(_TOKEN_BYTES)}.sock"
+    return f"{PREFIX}{slug.strip('-')[:40]}{'-' if slug else ''}{os.urandom(_TOKEN_BYTES).hex()}.sock"
 
 
 class Endpoint:

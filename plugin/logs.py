@@ -2,35 +2,114 @@
 
 Events are constant snake_case words; everything that varies is a key. The same key means the same thing everywhere:
 `resource`, `device_id`, `health`, `was`, `reason`, `generation`, `endpoint`, `error`.
+
+Loading structlog takes as long as registering with a kubelet. So the command lets the first lines wait, with their
+times, until the first resource is registered (`defer`, then `load`); a warning does not wait. Without `defer`, as in
+tests and in other people's programs, structlog is used as it is configured there.
 """
 
 from __future__ import annotations
 
-import logging
+import datetime
 import sys
-from typing import TYPE_CHECKING, Final, TextIO
-
-import structlog
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import Processor
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("auto", "console", "json")
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """Lines that wait for structlog, and how it is to be configured then."""
+
+    level: str
+    format: str
+    lines: list[tuple[str, str, dict[str, Any]]]
+
+
+_waiting: _Waiting | None = None
+
+
+class Logger:
+    """Logs events with the keys it is bound to."""
+
+    __slots__ = ("_bound",)
+
+    def __init__(self, **bound: object) -> None:
+        self._bound = bound
+
+    def debug(self, event: str, **values: object) -> None:
+        """Log what only helps to follow the program."""
+        self._log("debug", event, values)
+
+    def info(self, event: str, **values: object) -> None:
+        """Log a stage of life or a change of a device."""
+        self._log("info", event, values)
+
+    def warning(self, event: str, **values: object) -> None:
+        """Log what is not as it should be and is dealt with."""
+        self._log("warning", event, values)
+
+    def error(self, event: str, **values: object) -> None:
+        """Log what somebody has to mend."""
+        self._log("error", event, values)
+
+    def _log(self, level: str, event: str, values: dict[str, object]) -> None:
+        if _waiting is not None:
+            now = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
+            _waiting.lines.append((level, event, {**self._bound, **values, "timestamp": now}))
+            if level in ("warning", "error"):
+                load()
+            return
+        import structlog
+
+        getattr(structlog.get_logger(), level)(event, **self._bound, **values)
+
+
+def get_logger(**bound: object) -> Logger:
+    """Return a logger that carries `bound` on every line."""
+    return Logger(**bound)
+
+
+def defer(*, level: str, format_: str) -> None:
+    """Let lines wait until `load`, which configures structlog with one of LEVELS and one of FORMATS."""
+    global _waiting  # like structlog's own, the configuration is the process's
+    _waiting = _Waiting(level, format_, [])
+
+
+def load() -> None:
+    """Load and configure structlog, and write what has waited; nothing if nothing is deferred."""
+    global _waiting  # like structlog's own, the configuration is the process's
+    if _waiting is None:
+        return
+    import structlog
+
+    configure(level=_waiting.level, format_=_waiting.format)
+    lines, _waiting = _waiting.lines, None
+    for level, event, values in lines:
+        getattr(structlog.get_logger(), level)(event, **values)
+
+
 def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | None = None) -> None:
     """Configure structlog for the process.
 
-    `level` is one of LEVELS, `format_` one of FORMATS: `auto` means console on a terminal and JSON elsewhere. Logs
-    go to standard error unless `stream` says otherwise.
+    `level` is one of LEVELS, `format_` one of FORMATS: `auto` means console on a terminal and JSON elsewhere. Logs go
+    to standard error unless `stream` says otherwise.
     """
+    import logging
+
+    import structlog
+
     out = stream or sys.stderr
     console = format_ == "console" or (format_ == "auto" and out.isatty())
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.MaybeTimeStamper(fmt="iso"),
     ]
     if console:
         processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
@@ -42,9 +121,3 @@ def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | No
         logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
-
-
-def get_logger(**bound: object) -> FilteringBoundLogger:
-    """Return a logger that carries `bound` on every line."""
-    logger: FilteringBoundLogger = structlog.get_logger(**bound)
-    return logger

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from google.protobuf.message import Message
-    from structlog.typing import FilteringBoundLogger
 
     from plugin.device import Device, DeviceID
     from plugin.inventory import Inventory
+    from plugin.logs import Logger
     from plugin.telemetry import Telemetry
 
     MessageT = TypeVar("MessageT", bound=Message)
@@ -40,7 +40,7 @@ class DevicePluginServicer:
         host_root: str,
         pre_start_required: bool,
         telemetry: Telemetry,
-        log: FilteringBoundLogger,
+        log: Logger,
         on_streams: Callable[[], None],
         on_allocated: Callable[[Iterable[DeviceID]], None],
     ) -> None:

@@ -14,9 +14,8 @@ from plugin import attributes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from structlog.typing import FilteringBoundLogger
-
     from plugin.device import Device
+    from plugin.logs import Logger
     from plugin.resource_name import ResourceName
 
 MAX_COMPLAINTS: Final = 1000
@@ -175,7 +174,7 @@ def is_real_device(root: str, node: str, class_name: str, number: int) -> bool:
 class Complaints:
     """Warnings about the tree, each once until it changes or is mended."""
 
-    def __init__(self, log: FilteringBoundLogger) -> None:
+    def __init__(self, log: Logger) -> None:
         self._log = log
         self._reasons: dict[str, str] = {}
         self._is_full = False

@@ -116,7 +116,7 @@ async def test_a_plugin_directory_that_may_not_be_written_is_logged_and_tried_ag
         if path != root.parents[-1] and str(path).startswith("/tmp/pytest"):
             path.chmod(0o755)
     code = (
-        "import os, sys, plugin.cli, plugin.daemon;"  # the interpreter itself may be out of reach afterwards
+        "import os, sys, structlog, plugin.cli, plugin.daemon, plugin.api.deviceplugin.v1beta1.api_pb2;"  # the interpreter itself may be out of reach afterwards
         "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         "from plugin.cli import main; sys.exit(main(sys.argv[1:]))"
     )

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from plugin import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _nothing_waits_afterwards() -> Iterator[None]:
+    yield
+    logs._waiting = None
+
+
+def test_a_line_carries_what_its_logger_is_bound_to() -> None:
+    with capture_logs() as lines:
+        logs.get_logger(resource="r").info("registered", endpoint="e")
+
+    assert lines == [{"event": "registered", "resource": "r", "endpoint": "e", "log_level": "info"}]
+
+
+def test_lines_wait_in_order_and_keep_their_times(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.defer(level="info", format_="json")
+    logs.get_logger().info("first")
+    logs.get_logger().debug("not wanted")
+    logs.get_logger().info("second")
+    assert capsys.readouterr().err == ""
+
+    logs.load()
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["first", "second"]
+    assert lines[0]["timestamp"] < lines[1]["timestamp"]
+
+
+def test_a_warning_does_not_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.defer(level="info", format_="json")
+    logs.get_logger().info("before")
+    logs.get_logger().warning("trouble")
+
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["before", "trouble"]
+
+
+def test_loading_twice_writes_nothing_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.defer(level="info", format_="json")
+    logs.get_logger().info("once")
+    logs.load()
+    logs.load()
+
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("format_", "is_json"), [("auto", True), ("json", True), ("console", False)])
+def test_off_a_terminal_lines_are_json_unless_asked_otherwise(format_: str, is_json: bool) -> None:
+    out = io.StringIO()
+    logs.configure(format_=format_, stream=out)
+    logs.get_logger().info("event", key="value")
+
+    assert out.getvalue().startswith("{") == is_json
+    assert "value" in out.getvalue()
