@@ -32,7 +32,7 @@ PODS = REPOSITORY / "deploy" / "pods.yaml"
 WORKERS = ("kind-worker", "kind-worker2")
 R1, R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (1, 2, 3))
 SEEN = {"kind-worker": {R1: 1, R2: 0, R3: 0}, "kind-worker2": {R1: 0, R2: 1, R3: 3}}
-BEAT_S = 10.0
+BEAT_S = 20.0
 """A beat that takes longer has not happened."""
 
 LATE_POD = """

@@ -6,6 +6,7 @@ last and asks for a newer one, so two streams both see the latest, and a slow on
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plugin import wire
@@ -94,9 +95,12 @@ class Inventory:
             return Transition(was, None)
         fragment = wire.device_fragment(now)
         worst = self._worst_bytes + wire.worst_size(fragment, now) - (self._worst(was) if was else 0)
-        if was is None and worst > self._max_bytes:
-            self.left_out[device_id] = now
-            return None
+        if worst > self._max_bytes:
+            if was is None:
+                self.left_out[device_id] = now
+                return None
+            # A listed device stays listed (contract LW-13). Only a NUMA node that it did not have makes it longer.
+            return self._change(device_id, replace(now, numa_node=was.numa_node))
         self._worst_bytes = worst
         self.healthy += now.is_healthy - (was.is_healthy if was else 0)
         self._devices[device_id] = now

@@ -128,10 +128,13 @@ class Screen:
         self._more.set()
 
     async def shows(self, text: str) -> None:
-        async with asyncio.timeout(30):
-            while text not in self.text:
-                self._more.clear()
-                await self._more.wait()
+        try:
+            async with asyncio.timeout(60):
+                while text not in self.text:
+                    self._more.clear()
+                    await self._more.wait()
+        except TimeoutError:
+            pytest.fail(f"no {text!r} on the screen:\n{self.text}")
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._fd)

@@ -73,6 +73,16 @@ def test_a_full_list_still_fits_when_every_device_turns_unhealthy() -> None:
     assert len(inventory.message()) <= 100
 
 
+def test_a_numa_node_that_does_not_fit_any_more_is_not_told_and_the_device_stays() -> None:
+    inventory = Inventory("r", max_bytes=100)
+    put(inventory, *(make_device(number) for number in range(1, 4)))
+
+    put(inventory, *(make_device(number, health=Health.UNHEALTHY, numa_node=1) for number in range(1, 4)))
+
+    assert decode(inventory) == {f"node2-dev3-{number}": "Unhealthy" for number in range(1, 4)}
+    assert len(inventory.message()) <= 100
+
+
 CHANGES = st.lists(
     st.dictionaries(
         st.integers(0, 40),
