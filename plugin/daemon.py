@@ -11,20 +11,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from plugin import discovery, endpoint, kubelet_directory, logs, pod_resources, retention, session, telemetry, watcher
+from plugin import (
+    attributes,
+    discovery,
+    endpoint,
+    kubelet_directory,
+    logs,
+    mounts,
+    pod_resources,
+    retention,
+    session,
+    telemetry,
+    watcher,
+)
 from plugin.inventory import Inventory
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from plugin import reader
     from plugin.config import Config
     from plugin.device import Device, DeviceID, Transition
     from plugin.resource_name import ResourceName
     from plugin.tree import Entry
 
+T = TypeVar("T")
+
 SLICE_S: Final = 0.01
-"""A reading of the whole tree lets others run after this long."""
+"""Whatever concerns many devices lets others run after this long."""
 
 MISSING_TREE_RETRY_S: Final = 0.25
 RESCAN_WITHOUT_EVENTS_S: Final = 1.0
@@ -48,9 +65,11 @@ class Daemon:
         self.first_live = asyncio.Event()
         """Set when the first resource is registered, or there is nothing to register: time for what can wait."""
         self._scanner: discovery.Scanner | None = None
+        self._mounts_changed = False
         self._event_at: float | None = None
         """When the present change was noticed; None until the first reading of the tree is published."""
         self._tasks: dict[ResourceName, asyncio.Task[None]] = {}
+        self._ending: defaultdict[ResourceName, set[asyncio.Task[None]]] = defaultdict(set)
         self._directory = kubelet_directory.KubeletDirectory(config.plugin_dir)
         self._retention = retention.Retention(
             holders=lambda: pod_resources.held_devices(config.pod_resources),
@@ -79,7 +98,7 @@ class Daemon:
 
     async def _pump(self, group: asyncio.TaskGroup) -> None:
         """Carry what happens in the tree to the inventories, for ever."""
-        with watcher.Watcher["Entry"]() as watch:
+        with watcher.Watcher["Entry"]() as watch, mounts.MountWatch(self.config.root, lambda: self._remount(watch)):
             scanner = discovery.Scanner(self.config.root, host=self.config.host, domain=self.config.domain, watch=watch)
             self._scanner = scanner
             cause: str | None = "start"
@@ -88,7 +107,7 @@ class Daemon:
                 if cause is not None:
                     await self._scan(scanner, watch, cause)
                     scanned_at = time.monotonic()
-                published = self._publish(scanner, group)
+                published = await self._publish(scanner, group)
                 self._note_present(scanner)
                 if published and self._event_at is not None:
                     # Lists follow each other at this distance at the least, more where making one takes longer, so
@@ -96,6 +115,10 @@ class Daemon:
                     spent = time.monotonic() - self._event_at
                     await asyncio.sleep(min(max(self.config.quiet_s, 2 * spent), LONGEST_PAUSE_S))
                 cause = await self._next(scanner, watch, scanned_at)
+
+    def _remount(self, watch: watcher.Watcher[Entry]) -> None:
+        self._mounts_changed = True
+        watch.interrupt()
 
     async def _next(self, scanner: discovery.Scanner, watch: watcher.Watcher[Entry], scanned_at: float) -> str | None:
         """Wait for events and read what they name; return why everything has to be read again, if it has to."""
@@ -110,31 +133,38 @@ class Daemon:
             default=("", None),
         )
         due = min((at for at in (rescan_at, scanner.next_deadline) if at is not None), default=None)
-        has_events = await watch.wait(None if due is None else max(0.0, due - time.monotonic()))
+        has_events = False
+        if not self._mounts_changed:
+            has_events = await watch.wait(None if due is None else max(0.0, due - time.monotonic()))
         self._event_at = time.monotonic()
-        if has_events and scanner.handle(watch.events()):
-            return "root_changed"
-        if watch.overflowed:
-            watch.overflowed = False
-            self._log.warning("events_lost", reason="the inotify queue overflowed; reading the whole tree")
-            return "overflow"
-        scanner.settle()
+        try:
+            if has_events and await _in_slices(scanner.handle(watch.events())):
+                return "root_changed"
+            if watch.overflowed:
+                watch.overflowed = False
+                self._log.warning("events_lost", reason="the inotify queue overflowed; reading the whole tree")
+                return "overflow"
+            if self._mounts_changed:
+                self._mounts_changed = False
+                return "mounts"
+            await _in_slices(scanner.settle())
+        except attributes.StarvedError as error:
+            watch.exhausted = str(error)
         return cause if rescan_at is not None and time.monotonic() >= rescan_at else None
 
     async def _scan(self, scanner: discovery.Scanner, watch: watcher.Watcher[Entry], cause: str) -> None:
         self.telemetry.rescans[cause] += 1
         watch.try_again()
-        slice_end = time.monotonic() + SLICE_S
-        for _ in scanner.scan():
-            if time.monotonic() >= slice_end:
-                await asyncio.sleep(0)
-                slice_end = time.monotonic() + SLICE_S
+        try:
+            await _in_slices(scanner.scan())
+        except attributes.StarvedError as error:
+            watch.exhausted = str(error)
         if watch.exhausted != self.watch_exhausted:
             if watch.exhausted:
                 self._log.warning(
                     "not_all_watched",
                     reason=watch.exhausted,
-                    remedy="raise fs.inotify.max_user_watches or max_user_instances",
+                    remedy="raise fs.inotify.max_user_watches, max_user_instances or the limit of open files",
                     reading_all_every_s=RESCAN_WITHOUT_EVENTS_S,
                 )
             else:
@@ -148,34 +178,34 @@ class Daemon:
         if not self.sessions:
             self.first_live.set()
 
-    def _publish(self, scanner: discovery.Scanner, group: asyncio.TaskGroup) -> bool:
+    async def _publish(self, scanner: discovery.Scanner, group: asyncio.TaskGroup) -> bool:
         """Bring inventories and sessions in line with the scanner; True if a list changed."""
         published = False
         for resource in scanner.resources - self.sessions.keys():
             self._open(resource, group)
         for resource, devices in scanner.take_changes().items():
             if (inventory := self.inventories.get(resource)) is not None:
-                published |= self._apply(inventory, self._retain(inventory, resource, devices))
+                published |= await _in_slices(self._update(inventory, resource, devices))
         self._close_unused()
         return published
 
-    def _retain(
+    def _update(
         self, inventory: Inventory, resource: ResourceName, devices: dict[DeviceID, Device | None]
-    ) -> dict[DeviceID, Device | None]:
-        """Replace the devices that left the tree by what is listed until nobody holds them."""
-        listed: dict[DeviceID, Device | None] = {}
+    ) -> Generator[None, None, bool]:
+        """Bring one list in line with the tree; the devices that left it stay, unhealthy, until nobody holds them."""
+        left_out, transitions = len(inventory.left_out), []
         for device_id, device in devices.items():
-            listed[device_id] = device
+            listed = device
             if device is not None:
                 self._retention.returned(resource, device_id)
             elif (known := inventory.get(device_id)) is not None:
-                listed[device_id] = self._retention.retain(resource, known)
-        return listed
-
-    def _apply(self, inventory: Inventory, changes: dict[DeviceID, Device | None]) -> bool:
-        left_out = len(inventory.left_out)
-        transitions = inventory.apply(changes, at=self._event_at)
-        self._tell(inventory, transitions)
+                listed = self._retention.retain(resource, known)
+            if (transition := inventory.change(device_id, listed)) is not None:
+                transitions.append(transition)
+            yield
+        if transitions:
+            transitions += inventory.publish(at=self._event_at)
+            self._tell(inventory, transitions)
         if len(inventory.left_out) > left_out:
             self._log.error(
                 "too_many_devices",
@@ -190,8 +220,11 @@ class Daemon:
         """Count and log what changed; the first list is not told device by device."""
         for number, transition in enumerate(transitions):
             was, now = transition.was, transition.now
-            state = now.health.value if now else "removed"
-            self.telemetry.transitions[inventory.resource_name, state] += 1
+            state = now.health.value if now else telemetry.REMOVED
+            node = (now or was).node  # type: ignore[union-attr]  # one of the two is a device
+            self.telemetry.count_change(
+                inventory.resource_name, node, was.health.value if was else None, now.health.value if now else None
+            )
             if self._event_at is not None and number < MAX_CHANGE_LINES:
                 self._log.info(
                     "device_changed",
@@ -211,7 +244,7 @@ class Daemon:
         self._event_at = time.monotonic()
         for resource, devices in changes.items():
             if (inventory := self.inventories.get(resource)) is not None:
-                self._apply(inventory, devices)
+                self._tell(inventory, inventory.apply(devices, at=self._event_at))
         self._close_unused()
 
     def _open(self, resource: ResourceName, group: asyncio.TaskGroup) -> None:
@@ -224,7 +257,16 @@ class Daemon:
             on_allocated=self._retention.allocated,
             on_live=self.first_live.set,
         )
-        self._tasks[resource] = group.create_task(one.run(), name=f"session {resource}")
+        self._tasks[resource] = group.create_task(
+            self._run_session(one, tuple(self._ending[resource])), name=f"session {resource}"
+        )
+
+    @staticmethod
+    async def _run_session(one: session.Session, before: tuple[asyncio.Task[None], ...]) -> None:
+        """Run a session after the earlier ones of its resource: two at once would cut each other off (REG-13)."""
+        if before:
+            await asyncio.wait(before)
+        await one.run()
 
     def _close_unused(self) -> None:
         """Stop serving resources without a class in the tree and without a device that a pod may hold."""
@@ -233,5 +275,23 @@ class Daemon:
         for resource in self.sessions.keys() - self._scanner.resources - held:
             self._log.info("resource_left", resource=resource)
             del self.sessions[resource], self.inventories[resource]
+            self.telemetry.forget(resource)
             # Its list is empty by now, and is sent before the stream ends; the task group waits for the task.
-            self._tasks.pop(resource).cancel()
+            task = self._tasks.pop(resource)
+            self._ending[resource].add(task)
+            task.add_done_callback(self._ending[resource].discard)
+            task.cancel()
+
+
+async def _in_slices(steps: Generator[None, None, T]) -> T:
+    """Run `steps` to their end, letting others run every SLICE_S; return what they return."""
+    slice_end = time.monotonic() + SLICE_S
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        if time.monotonic() >= slice_end:
+            await asyncio.sleep(0)
+            slice_end = time.monotonic() + SLICE_S

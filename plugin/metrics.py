@@ -35,14 +35,15 @@ class _PluginCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         daemon, counts = self._daemon, self._daemon.telemetry
-        devices = GaugeMetricFamily("fakehw_devices", "Devices in the list.", labels=["resource", "health"])
+        devices = GaugeMetricFamily("fakehw_devices", "Devices in the list.", labels=["resource", "node", "health"])
+        for (resource, node), by_health in counts.devices.items():
+            for health, count in by_health.items():
+                devices.add_metric([resource, node, health], count)
         generation = GaugeMetricFamily("fakehw_list_generation", "Published lists so far.", labels=["resource"])
         size = GaugeMetricFamily("fakehw_list_bytes", "Size of the encoded list.", labels=["resource"])
         left_out = GaugeMetricFamily("fakehw_devices_left_out", "Devices beyond the 4 MiB limit.", labels=["resource"])
         ready = GaugeMetricFamily("fakehw_registered", "1: registered with a live stream.", labels=["resource"])
         for resource, inventory in daemon.inventories.items():
-            devices.add_metric([resource, "Healthy"], inventory.healthy)
-            devices.add_metric([resource, "Unhealthy"], len(inventory.devices) - inventory.healthy)
             generation.add_metric([resource], inventory.generation)
             size.add_metric([resource], len(inventory.message()))
             left_out.add_metric([resource], len(inventory.left_out))
@@ -51,14 +52,17 @@ class _PluginCollector(Collector):
 
         by_resource = ["resource"]
         yield _counter("fakehw_registrations", "Register calls.", [*by_resource, "outcome"], counts.registrations)
-        yield _counter("fakehw_streams_opened", "ListAndWatch streams.", by_resource, counts.streams_opened)
+        ended = "Registrations that came to an end."
+        yield _counter("fakehw_registrations_ended", ended, [*by_resource, "reason"], counts.registrations_ended)
+        opened = "ListAndWatch streams opened; each beyond the first is a restart."
+        yield _counter("fakehw_streams_opened", opened, by_resource, counts.streams_opened)
         yield _counter("fakehw_lists_sent", "Lists handed to streams.", by_resource, counts.lists_sent)
         yield _counter("fakehw_allocations", "Allocate calls.", [*by_resource, "outcome"], counts.allocations)
         yield _counter("fakehw_device_transitions", "Device changes.", [*by_resource, "state"], counts.transitions)
         yield _counter("fakehw_rescans", "Readings of the whole tree.", ["cause"], counts.rescans)
         yield _latency(counts.send_latency)
         yield GaugeMetricFamily("fakehw_tree_present", "1: the tree is there.", value=int(daemon.tree_is_present))
-        unwatched = "1: the kernel has no inotify watches left, the tree is read once a second."
+        unwatched = "1: no inotify watches or file descriptors are left, the tree is read once a second."
         yield GaugeMetricFamily("fakehw_watches_exhausted", unwatched, value=int(daemon.watch_exhausted is not None))
         build = InfoMetricFamily("fakehw_build", "What is running.")
         build.add_metric([], {"version": self._version, "python": platform.python_version()})

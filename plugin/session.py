@@ -129,6 +129,7 @@ class Session:
             self._log.info("registered", endpoint=serving.name, devices=len(self.inventory.devices))
             self._on_live()
             reason = await self._watch_over(serving, identity)
+            self._telemetry.registrations_ended[self.inventory.resource_name, reason] += 1
             self._log.info("registration_ended", reason=reason, endpoint=serving.name)
             self.state = State.WAIT
 

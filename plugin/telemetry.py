@@ -12,6 +12,9 @@ from typing import Final
 
 LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
+HEALTH: Final = ("Healthy", "Unhealthy")
+REMOVED: Final = "removed"
+
 
 @dataclass(slots=True)
 class Histogram:
@@ -32,13 +35,30 @@ class Telemetry:
 
     registrations: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By resource and outcome (ok, failed)."""
+    registrations_ended: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By resource and reason (kubelet_replaced, kubelet_gone, socket_removed, stream_lost)."""
     streams_opened: Counter[str] = field(default_factory=Counter)
     lists_sent: Counter[str] = field(default_factory=Counter)
     allocations: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By resource and outcome (ok, unknown_device, unhealthy_device, invalid)."""
+    devices: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    """Listed devices by resource and fake node, then by health."""
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By resource and new state (Healthy, Unhealthy, removed)."""
     rescans: Counter[str] = field(default_factory=Counter)
-    """By cause (start, interval, overflow, limits, root_changed)."""
+    """By cause (start, interval, overflow, limits, mounts, root_changed)."""
     send_latency: Histogram = field(default_factory=Histogram)
     """From the event of the tree to the list handed to a stream."""
+
+    def count_change(self, resource: str, node: str, was: str | None, now: str | None) -> None:
+        """Count that a device of `node` went from one health to another; None where it was or is not listed."""
+        devices = self.devices.setdefault((resource, node), Counter(dict.fromkeys(HEALTH, 0)))
+        if was is not None:
+            devices[was] -= 1
+        if now is not None:
+            devices[now] += 1
+        self.transitions[resource, now or REMOVED] += 1
+
+    def forget(self, resource: str) -> None:
+        """Drop the devices of a resource that is no longer served; what happened stays counted."""
+        self.devices = {key: devices for key, devices in self.devices.items() if key[0] != resource}

@@ -80,8 +80,8 @@ async def test_metrics_count_what_happened(root: Path, plugin_dir: Path, kubelet
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    assert samples["fakehw_devices", "Healthy", R3] == 2
-    assert samples["fakehw_devices", "Unhealthy", R3] == 1
+    assert samples["fakehw_devices", "Healthy", R3, "node2"] == 2
+    assert samples["fakehw_devices", "Unhealthy", R3, "node2"] == 1
     assert samples["fakehw_device_transitions_total", "Unhealthy", R3] == 1
     assert samples["fakehw_registrations_total", R3, "ok"] == 1
     assert samples["fakehw_registered", R3] == 1
