@@ -32,7 +32,8 @@ class Health(StrEnum):
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key that puts `node2` before `node10`."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(name) if part)
+    # Asked of any name in a directory: "²" is a digit to str.isdigit and no number to int.
+    return tuple((int(part), "") if "0" <= part[0] <= "9" else (-1, part) for part in _DIGITS.split(name) if part)
 
 
 def class_number(class_name: str) -> int | None:

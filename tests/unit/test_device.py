@@ -52,3 +52,9 @@ def test_two_valid_classes_never_share_a_variable(first: str, second: str) -> No
     same = make_device(class_name=first).env_prefix == make_device(class_name=second).env_prefix
 
     assert same == (first == second or device.class_number(first) == device.class_number(second) is not None)
+
+
+@pytest.mark.parametrize("name", ["²", "8²", "٣", "Ⅷ", "x\udcff", "9" * 255])
+def test_any_name_in_a_directory_can_be_sorted(name: str) -> None:
+    """A directory called "²" used to end the plugin: a digit to str.isdigit, no number to int."""
+    assert sorted([name, "dev2"], key=device.natural_key)
