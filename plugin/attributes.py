@@ -6,6 +6,7 @@ and without waiting for a peer, only regular files are read, and only their firs
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ class MissingAttributeError(AttributeFileError):
     """The file is not there."""
 
 
+class StarvedError(Exception):
+    """This process or the machine has no file descriptors or memory left: nothing can be said about any file."""
+
+
 @dataclass(frozen=True, slots=True)
 class HealthReading:
     """What a health file says."""
@@ -42,15 +47,25 @@ class HealthReading:
 
 
 def open_directory(name: str, *, dir_fd: int | None = None) -> int:
-    """Open a directory without following a link; OSError if it is anything else."""
-    return os.open(name, _DIR_FLAGS, dir_fd=dir_fd)
+    """Open a directory without following a link; OSError if it is anything else, StarvedError if nothing opens."""
+    try:
+        return os.open(name, _DIR_FLAGS, dir_fd=dir_fd)
+    except OSError as error:
+        raise_if_starved(error)
+        raise
+
+
+def raise_if_starved(error: OSError) -> None:
+    """Raise StarvedError where `error` is about us and not about the file: it must not pass for a broken device."""
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        raise StarvedError(f"{error.strerror} ({errno.errorcode[error.errno]})") from error
 
 
 def read(name: str, *, dir_fd: int) -> str:
     """Return the text of attribute `name` of the directory `dir_fd`, without surrounding space.
 
     AttributeFileError where it is missing (MissingAttributeError), no regular file, unreadable, longer than
-    MAX_BYTES or not UTF-8.
+    MAX_BYTES or not UTF-8. StarvedError where nothing can be opened.
     """
     try:
         # Looked at before it is opened: opening a FIFO wakes its writer, opening a device may do anything.
@@ -59,6 +74,7 @@ def read(name: str, *, dir_fd: int) -> str:
     except FileNotFoundError:
         raise MissingAttributeError("is missing") from None
     except OSError as error:
+        raise_if_starved(error)
         raise AttributeFileError(f"cannot be opened: {error.strerror}") from None
     try:
         _require_regular(os.fstat(fd).st_mode)

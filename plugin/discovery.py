@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from plugin import reader, tree, watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
 
     from plugin.resource_name import ResourceName
@@ -27,6 +27,9 @@ APPEARING_S: Final = 0.025
 
 _UNFINISHED: Final = watcher.CREATE | watcher.MODIFY | watcher.ATTRIB
 _VANISHING: Final = watcher.DELETE | watcher.MOVED_FROM
+_SORT_STEP: Final = 256
+"""Events sorted between two offers to let others run."""
+
 _WRITTEN: Final = watcher.MODIFY | watcher.CLOSE_WRITE
 
 
@@ -68,18 +71,21 @@ class Scanner:
         """Return what changed since the last call: devices by resource and ID, None for one that left the tree."""
         return self._reader.take_changes()
 
-    def scan(self) -> Iterator[None]:
+    def scan(self) -> Generator[None, None, None]:
         """Read everything; yields after every step, so that the caller can let others run."""
         self._waiting.clear()
-        return self._reader.scan()
+        yield from self._reader.scan()
+        self._wait_for_unfinished()
 
-    def handle(self, events: Iterable[watcher.Event[Entry]]) -> bool:
-        """Read again what `events` name; True if a whole scan is due because the root itself changed."""
+    def handle(self, events: Iterable[watcher.Event[Entry]]) -> Generator[None, None, bool]:
+        """Read again what `events` name; returns True if a whole scan is due because the root itself changed."""
         touched: dict[tuple[Entry, str], int] = {}
-        for event in events:
+        is_scan_due = False
+        for number, event in enumerate(events):
+            if number % _SORT_STEP == 0:
+                yield
             if not event.name:
-                if isinstance(event.target, tree.RootEntry) and event.mask & watcher.GONE:
-                    return True
+                is_scan_due |= self._handle_end(event, touched)
             elif event.name.startswith("."):
                 continue
             elif isinstance(event.target, tree.DeviceEntry):
@@ -91,27 +97,50 @@ class Scanner:
             else:
                 key = event.target, event.name
                 touched[key] = event.mask | (touched.get(key, 0) & watcher.CREATE)
-        for (entry, name), mask in touched.items():
-            self._touch(entry, name, mask)
-        return False
+        if not is_scan_due:
+            for (entry, name), mask in touched.items():
+                yield from self._touch(entry, name, mask)
+                yield
+            self._wait_for_unfinished()
+        return is_scan_due
 
-    def settle(self) -> None:
+    def settle(self) -> Generator[None, None, None]:
         """Believe what has been unfinished for too long."""
         now = self._clock()
         for (entry, name), deadline in tuple(self._waiting.items()):
             if deadline <= now:
                 del self._waiting[entry, name]
-                self._reader.look(entry, name, settled=True)
+                yield from self._reader.look(entry, name, settled=True)
+                yield
+        self._wait_for_unfinished()
 
-    def _touch(self, entry: Entry, name: str, mask: int) -> None:
+    @staticmethod
+    def _handle_end(event: watcher.Event[Entry], touched: dict[tuple[Entry, str], int]) -> bool:
+        """Take note that a watched directory went away; True if that is the root, or went with its file system."""
+        entry, is_root = event.target, isinstance(event.target, tree.RootEntry)
+        if event.mask & watcher.IGNORED:
+            entry.wd = None  # to be watched again, if it is still there or something else is by now
+            if entry.is_attached and not isinstance(entry, tree.RootEntry):
+                name = str(entry.number) if isinstance(entry, tree.DeviceEntry) else entry.name
+                touched.setdefault((entry.parent, name), watcher.IGNORED)
+            return is_root
+        return bool(event.mask & watcher.UNMOUNT) or (is_root and bool(event.mask & watcher.GONE))
+
+    def _wait_for_unfinished(self) -> None:
+        for entry in self._reader.take_unfinished():
+            self._waiting.setdefault((entry, "health"), self._clock() + WRITING_S)
+
+    def _touch(self, entry: Entry, name: str, mask: int) -> Generator[None, None, None]:
         patience_s = _patience(entry, name, mask)
         if patience_s is None:
             return
         if patience_s == 0:
-            is_believed = self._reader.look(entry, name, settled=True)
-        else:
+            is_believed = yield from self._reader.look(entry, name, settled=True)
+        elif isinstance(entry, tree.DeviceEntry):
             # A health file that is still open can be believed as soon as it says a known word.
-            is_believed = isinstance(entry, tree.DeviceEntry) and self._reader.look(entry, name, settled=False)
+            is_believed = yield from self._reader.look(entry, name, settled=False)
+        else:
+            is_believed = False
         if is_believed:
             self._waiting.pop((entry, name), None)
         else:

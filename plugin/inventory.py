@@ -67,19 +67,22 @@ class Inventory:
         `at` is when the change was noticed, for the latency that `servicer` measures.
         """
         transitions = [
-            transition for device_id, now in changes.items() if (transition := self._change(device_id, now)) is not None
+            transition for device_id, now in changes.items() if (transition := self.change(device_id, now)) is not None
         ]
-        if self.left_out and transitions:
-            transitions += self._let_in()
-        if transitions:
-            self.generation += 1
-            self.changed_at = at
-            self._message = None
-            for wake in tuple(self._subscribers):
-                wake()
-        return transitions
+        return transitions + (self.publish(at=at) if transitions else [])
 
-    def _change(self, device_id: DeviceID, now: Device | None) -> Transition | None:
+    def publish(self, *, at: float | None = None) -> list[Transition]:
+        """Let the streams see what was changed; return which devices were let in because there is room now."""
+        let_in = self._let_in() if self.left_out else []
+        self.generation += 1
+        self.changed_at = at
+        self._message = None
+        for wake in tuple(self._subscribers):
+            wake()
+        return let_in
+
+    def change(self, device_id: DeviceID, now: Device | None) -> Transition | None:
+        """Put one device in (or None: take it out); no stream sees it before `publish`."""
         was = self._devices.get(device_id)
         if was == now:
             if now is None:
@@ -100,7 +103,7 @@ class Inventory:
                 self.left_out[device_id] = now
                 return None
             # A listed device stays listed (contract LW-13). Only a NUMA node that it did not have makes it longer.
-            return self._change(device_id, replace(now, numa_node=was.numa_node))
+            return self.change(device_id, replace(now, numa_node=was.numa_node))
         self._worst_bytes = worst
         self.healthy += now.is_healthy - (was.is_healthy if was else 0)
         self._devices[device_id] = now
@@ -115,7 +118,7 @@ class Inventory:
         """Admit devices that were left out, as far as there is room now."""
         admitted = []
         for device_id, device in tuple(self.left_out.items()):
-            transition = self._change(device_id, device)
+            transition = self.change(device_id, device)
             if transition is None:
                 break
             admitted.append(transition)

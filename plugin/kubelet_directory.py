@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import stat
 from typing import TYPE_CHECKING, Final
@@ -61,7 +62,7 @@ class KubeletDirectory:
         missing_said = False
         while True:
             with watcher.Watcher["KubeletDirectory"]() as watch:
-                if watch.add(str(self.path.resolve()), self) is None:
+                if watch.add(os.path.realpath(self.path), self) is None:
                     if watch.exhausted:
                         self._log.warning("not_watched", reason=watch.exhausted, looking_every_s=_LOOK_EVERY_S)
                     elif not missing_said:
@@ -78,7 +79,7 @@ class KubeletDirectory:
         """Wake the sessions on every event, until the directory itself is gone."""
         while await watch.wait():
             for event in watch.events():
-                if not event.name and event.mask & watcher.GONE:
+                if not event.name and event.mask & (watcher.GONE | watcher.IGNORED):
                     self.wake_all()
                     return
             watch.overflowed = False
@@ -113,9 +114,9 @@ class KubeletDirectory:
             self.unsubscribe(wake.set)
 
     async def _accepts(self) -> bool:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
                 probe.connect(str(self.socket_path))
-            except OSError:  # refused, gone, or its queue is full: not yet
-                return False
+        except OSError:  # refused, gone, its queue is full, or we have no descriptor left: not yet
+            return False
         return True

@@ -2,6 +2,9 @@
 
 Nothing in the tree can stop the reader: what is not a device is passed over with one log line, and a device that cannot
 be read is Unhealthy with the reason. It never follows a link and never blocks on a file (see `attributes`).
+
+What may concern many entries is a generator that yields after every one, so that the caller can let others run.
+Any of them raises attributes.StarvedError where nothing can be opened; what was known stands then.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from plugin.device import Device, DeviceID, Health
 from plugin.resource_name import ResourceName
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from plugin import watcher
     from plugin.tree import ClassEntry, DeviceEntry, Entry, NodeEntry, RootEntry
@@ -47,6 +50,7 @@ class TreeReader:
         self._domain = domain
         self._watch = watch
         self._changes: Changes = defaultdict(dict)
+        self._unfinished: list[DeviceEntry] = []
         self._classes_of: defaultdict[ResourceName, int] = defaultdict(int)
         self._told = tree.Complaints(logs.get_logger())
 
@@ -60,21 +64,26 @@ class TreeReader:
         changes, self._changes = self._changes, defaultdict(dict)
         return changes
 
+    def take_unfinished(self) -> list[DeviceEntry]:
+        """Return the known devices that were met in the middle of a write since the last call: look again later."""
+        unfinished, self._unfinished = self._unfinished, []
+        return unfinished
+
     def scan(self) -> Iterator[None]:
-        """Read everything; yields after every step, so that the caller can let others run."""
+        """Read everything."""
         self._watch.open()
         root = self.root
         try:
             status = os.stat(root.path)  # noqa: PTH116  # the root itself may be a link: it is the user's own
         except OSError as error:
-            self._lose_root(error.strerror or str(error))
+            yield from self._lose_root(error.strerror or str(error))
             return
         if not stat.S_ISDIR(status.st_mode):
-            self._lose_root("not a directory")
+            yield from self._lose_root("not a directory")
             return
         if root.identity != (identity := tree.identity_of(status)):
             for node in tuple(root.nodes.values()):
-                self._drop_node(node)
+                yield from self._drop_node(node)
             self._watch.remove(root.wd, root)
             root.identity, root.wd = identity, None
         if root.wd is None:
@@ -85,8 +94,8 @@ class TreeReader:
             if fd is not None:
                 yield from self._list(fd, root, root.nodes, self._examine_node)
 
-    def look(self, entry: Entry, name: str, *, settled: bool) -> bool:
-        """Read again what stands under `name`; False if it is unfinished and was not believed."""
+    def look(self, entry: Entry, name: str, *, settled: bool) -> Generator[None, None, bool]:
+        """Read again what stands under `name`; returns False if it is unfinished and was not believed."""
         if not entry.is_attached:
             return True
         with tree.opened(entry.parent if isinstance(entry, tree.DeviceEntry) else entry) as fd:
@@ -95,22 +104,17 @@ class TreeReader:
             if isinstance(entry, tree.DeviceEntry):
                 return self._read_device(fd, entry, settled=settled)
             if isinstance(entry, tree.RootEntry):
-                self._finish(self._examine_node(fd, name))
+                yield from self._examine_node(fd, name)
             elif isinstance(entry, tree.NodeEntry):
                 if name == "host":
-                    self._finish(self._read_node(fd, entry))
+                    yield from self._read_node(fd, entry)
                 elif entry.is_ours:
-                    self._finish(self._examine_class(entry, fd, name))
+                    yield from self._examine_class(entry, fd, name)
             elif name == "resource":
-                self._read_resource(fd, entry)
+                yield from self._read_resource(fd, entry)
             else:
-                self._finish(self._examine_device(entry, fd, name))
+                yield from self._examine_device(entry, fd, name)
         return True
-
-    @staticmethod
-    def _finish(steps: Iterator[None]) -> None:
-        for _ in steps:
-            pass
 
     def _list(
         self,
@@ -121,12 +125,16 @@ class TreeReader:
     ) -> Iterator[None]:
         """Examine every name of a directory and every child that it had."""
         names = {str(name) for name in children}
-        with os.scandir(fd) as items:
-            for count, item in enumerate(items):
-                if not item.name.startswith("."):
-                    names.add(item.name)
-                if count % _SCAN_STEP == 0:
-                    yield
+        try:
+            with os.scandir(fd) as items:
+                for count, item in enumerate(items):
+                    if not item.name.startswith("."):
+                        names.add(item.name)
+                    if count % _SCAN_STEP == 0:
+                        yield
+        except OSError as error:  # a file system that fails half-way: what was known is looked at by name
+            attributes.raise_if_starved(error)
+            self._told.complain("directory_not_listed", entry.path, error.strerror or str(error))
         for name in sorted(names, key=device.natural_key):
             yield from examine(fd, name)
 
@@ -162,7 +170,7 @@ class TreeReader:
         node = self.root.nodes.get(name)
         identity = self._identify(root_fd, self.root, name)
         if node is not None and node.identity != identity:
-            self._drop_node(node)
+            yield from self._drop_node(node)
             node = None
         if identity is None:
             return
@@ -187,13 +195,13 @@ class TreeReader:
             yield from self._list(fd, node, node.classes, functools.partial(self._examine_class, node))
         else:
             for class_entry in tuple(node.classes.values()):
-                self._drop_class(class_entry)
+                yield from self._drop_class(class_entry)
 
     def _examine_class(self, node: NodeEntry, node_fd: int, name: str) -> Iterator[None]:
         class_entry = node.classes.get(name)
         identity = self._identify(node_fd, node, name)
         if class_entry is not None and class_entry.identity != identity:
-            self._drop_class(class_entry)
+            yield from self._drop_class(class_entry)
             class_entry = None
         if identity is None:
             return
@@ -203,12 +211,12 @@ class TreeReader:
             class_entry.wd = self._watch.add(class_entry.path, class_entry)
         with tree.opened_at(node_fd, name) as fd:
             if fd is not None:
-                self._read_resource(fd, class_entry)
+                yield from self._read_resource(fd, class_entry)
                 yield from self._list(
                     fd, class_entry, class_entry.devices, functools.partial(self._examine_device, class_entry)
                 )
 
-    def _read_resource(self, fd: int, class_entry: ClassEntry) -> None:
+    def _read_resource(self, fd: int, class_entry: ClassEntry) -> Iterator[None]:
         resource: ResourceName | None = None
         number = device.class_number(class_entry.name)
         try:
@@ -221,12 +229,13 @@ class TreeReader:
         except (attributes.AttributeFileError, ValueError) as error:
             self._told.complain("class_passed_over", f"{class_entry.path}/resource", str(error))
         if resource != class_entry.resource:
-            self._assign(class_entry, resource)
+            yield from self._assign(class_entry, resource)
 
-    def _assign(self, class_entry: ClassEntry, resource: ResourceName | None) -> None:
+    def _assign(self, class_entry: ClassEntry, resource: ResourceName | None) -> Iterator[None]:
         """Move a class and its devices to another resource."""
         for entry in class_entry.devices.values():
             self._record(entry, None)
+            yield
         if class_entry.resource is not None:
             self._classes_of[class_entry.resource] -= 1
         class_entry.resource = resource
@@ -234,6 +243,7 @@ class TreeReader:
             self._classes_of[resource] += 1
         for entry in class_entry.devices.values():
             self._record(entry, entry.device)
+            yield
 
     def _examine_device(self, class_entry: ClassEntry, class_fd: int, name: str) -> Iterator[None]:
         number = int(name) if device.DEVICE_NUMBER.fullmatch(name) else -1
@@ -252,10 +262,12 @@ class TreeReader:
             entry = class_entry.devices[number] = tree.DeviceEntry(class_entry, number, identity)
         if entry.wd is None:
             entry.wd = self._watch.add(entry.path, entry)
-        self._read_device(class_fd, entry, settled=True)
+        # A known device may be in the middle of a write at this moment: that is for its own event, or for later.
+        if not self._read_device(class_fd, entry, settled=True, patient=entry.device is not None):
+            self._unfinished.append(entry)
         yield
 
-    def _read_device(self, class_fd: int, entry: DeviceEntry, *, settled: bool) -> bool:
+    def _read_device(self, class_fd: int, entry: DeviceEntry, *, settled: bool, patient: bool = False) -> bool:
         """Read one device; False if what it says may be half-written and is not to be believed yet."""
         was = entry.device
         numa_node, has_device_node = None, False
@@ -277,14 +289,14 @@ class TreeReader:
                     self._told.complain("numa_node_ignored", f"{entry.path}/numa_node", str(error))
             finally:
                 os.close(fd)
-        if not (settled or reading.is_settled):
-            return False
         node, class_name = entry.parent.parent.name, entry.parent.name
-        entry.device = Device(
-            node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node
-        )
-        if entry.device != was:
-            self._record(entry, entry.device)
+        now = Device(node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node)
+        if now == was:
+            return True
+        if not reading.is_settled and (patient or not settled):
+            return False
+        entry.device = now
+        self._record(entry, now)
         return True
 
     # Taking note and letting go.
@@ -301,26 +313,27 @@ class TreeReader:
         self._watch.remove(entry.wd, entry)
         del entry.parent.devices[entry.number]
 
-    def _drop_class(self, class_entry: ClassEntry) -> None:
+    def _drop_class(self, class_entry: ClassEntry) -> Iterator[None]:
         for entry in tuple(class_entry.devices.values()):
             self._drop_device(entry)
+            yield
         if class_entry.resource is not None:
             self._classes_of[class_entry.resource] -= 1
         class_entry.is_attached = False
         self._watch.remove(class_entry.wd, class_entry)
         del class_entry.parent.classes[class_entry.name]
 
-    def _drop_node(self, node: NodeEntry) -> None:
+    def _drop_node(self, node: NodeEntry) -> Iterator[None]:
         for class_entry in tuple(node.classes.values()):
-            self._drop_class(class_entry)
+            yield from self._drop_class(class_entry)
         node.is_attached = False
         self._watch.remove(node.wd, node)
         del self.root.nodes[node.name]
 
-    def _lose_root(self, reason: str) -> None:
+    def _lose_root(self, reason: str) -> Iterator[None]:
         self.is_present = False
         self._told.complain("tree_not_ready", self.root.path, reason)
         for node in tuple(self.root.nodes.values()):
-            self._drop_node(node)
+            yield from self._drop_node(node)
         self._watch.remove(self.root.wd, self.root)
         self.root.identity, self.root.wd = None, None

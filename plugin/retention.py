@@ -27,6 +27,9 @@ RECENTLY_S: Final = 1.0
 """How long after its Allocate call a device counts as held without asking; the kubelet lists it within milliseconds."""
 
 ASK_EVERY_S: Final = 10.0
+RELEASE_STEP: Final = 1000
+"""Devices released before others may run."""
+
 REASON: Final = "unplugged"
 
 
@@ -95,7 +98,7 @@ class Retention:
         asked_about = dict(self._vanished)
         held = await self._holders()
         now = self._clock()
-        free: Changes = {}
+        free = []
         waits = []
         for (resource, device_id), since in asked_about.items():
             if (resource, device_id) not in self._vanished:
@@ -108,8 +111,13 @@ class Retention:
             if wait > 0:
                 waits.append(wait)
             else:
-                del self._vanished[resource, device_id]
-                free.setdefault(resource, {})[device_id] = None
-        if free:
-            self._release(free)
+                free.append((resource, device_id))
+        for start in range(0, len(free), RELEASE_STEP):
+            if start:
+                await asyncio.sleep(0)
+            changes: Changes = {}
+            for resource, device_id in free[start : start + RELEASE_STEP]:
+                if self._vanished.pop((resource, device_id), None) is not None:  # else it came back while others ran
+                    changes.setdefault(resource, {})[device_id] = None
+            self._release(changes)
         return min(waits, default=None)

@@ -122,11 +122,15 @@ def identity_of(status: os.stat_result) -> int:
 
 @contextlib.contextmanager
 def opened(entry: RootEntry | NodeEntry | ClassEntry) -> Iterator[int | None]:
-    """Open the directory of `entry` from the root down; None where it is gone or is a link now."""
+    """Open the directory of `entry` from the root down; None where it is gone or is a link now.
+
+    Like all that opens here, it raises attributes.StarvedError where nothing can be opened.
+    """
     if isinstance(entry, RootEntry):
         try:
             fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            attributes.raise_if_starved(error)
             yield None
             return
         try:

@@ -37,7 +37,10 @@ CLOSE_WRITE: Final = int(inotify_simple.flags.CLOSE_WRITE)
 GONE: Final = int(inotify_simple.flags.DELETE_SELF | inotify_simple.flags.MOVE_SELF | inotify_simple.flags.UNMOUNT)
 """The watched directory itself went away or is no longer where it was."""
 
-_IGNORED: Final = int(inotify_simple.flags.IGNORED)
+UNMOUNT: Final = int(inotify_simple.flags.UNMOUNT)
+IGNORED: Final = int(inotify_simple.flags.IGNORED)
+"""The kernel took the watch away: the directory was deleted or its file system was unmounted."""
+
 _OVERFLOW: Final = int(inotify_simple.flags.Q_OVERFLOW)
 _MASK: Final = (
     CREATE
@@ -50,6 +53,9 @@ _MASK: Final = (
     | int(inotify_simple.flags.DELETE_SELF | inotify_simple.flags.MOVE_SELF)
     | int(inotify_simple.flags.ONLYDIR | inotify_simple.flags.DONT_FOLLOW | inotify_simple.flags.EXCL_UNLINK)
 )
+_MAX_READ: Final = 1 << 19
+"""Bytes of events taken at once: about what the queue holds by default, and no more if an administrator raised that."""
+
 _EXHAUSTED: Final = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -71,6 +77,7 @@ class Watcher(Generic[Target]):
         self.overflowed = False
         """The kernel dropped events since this was last set to False."""
         self._inotify: inotify_simple.INotify | None = None
+        self._waiting: asyncio.Future[bool] | None = None
         self._targets: dict[int, Target] = {}
 
     def __enter__(self) -> Watcher[Target]:
@@ -84,7 +91,7 @@ class Watcher(Generic[Target]):
         """Make the inotify instance, if there is none yet; where the kernel has none left, `exhausted` says so."""
         if self._inotify is None:
             try:
-                self._inotify = inotify_simple.INotify()
+                self._inotify = inotify_simple.INotify(nonblocking=True)
             except OSError as error:
                 self._give_up(error)
 
@@ -127,22 +134,27 @@ class Watcher(Generic[Target]):
         """Return what has happened since the last call, without waiting."""
         if self._inotify is None:
             return
-        for wd, mask, _, name in self._inotify.read(timeout=0):
+        try:
+            data = os.read(self._inotify.fileno(), _MAX_READ)
+        except BlockingIOError:
+            return
+        for wd, mask, _, name in inotify_simple.parse_events(data):
             if mask & _OVERFLOW:
                 self.overflowed = True
-            elif mask & _IGNORED:
-                self._targets.pop(wd, None)
+            elif mask & IGNORED:
+                # An inode number is used again at once, so that what stands there now may look like the same directory.
+                if (target := self._targets.pop(wd, None)) is not None:
+                    yield Event(target, "", mask)
             elif (target := self._targets.get(wd)) is not None:
                 yield Event(target, name, mask)
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there are events; False if there were none within `timeout` seconds."""
-        if self._inotify is None:
-            await asyncio.sleep(timeout if timeout is not None else 1.0)
-            return False
+        """Wait until there are events; False if there were none within `timeout` seconds or before `interrupt`."""
         loop = asyncio.get_running_loop()
         readable: asyncio.Future[bool] = loop.create_future()
-        fd = self._inotify.fileno()
+        fd = -1 if self._inotify is None else self._inotify.fileno()
+        if fd < 0 and timeout is None:
+            timeout = 1.0
 
         def on_readable() -> None:
             loop.remove_reader(fd)  # level-triggered: it would fire until somebody reads
@@ -153,14 +165,23 @@ class Watcher(Generic[Target]):
             if not readable.done():
                 readable.set_result(False)
 
-        loop.add_reader(fd, on_readable)
+        if fd >= 0:
+            loop.add_reader(fd, on_readable)
+        self._waiting = readable
         timer = None if timeout is None else loop.call_later(timeout, on_timeout)
         try:
             return await readable
         finally:
-            loop.remove_reader(fd)
+            self._waiting = None
+            if fd >= 0:
+                loop.remove_reader(fd)
             if timer is not None:
                 timer.cancel()
+
+    def interrupt(self) -> None:
+        """End the present `wait`, if there is one, without events."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(False)
 
     def _give_up(self, error: OSError) -> None:
         self.exhausted = f"{os.strerror(error.errno or 0)} ({errno.errorcode.get(error.errno or 0, error.errno)})"

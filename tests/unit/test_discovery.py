@@ -12,6 +12,8 @@ from plugin import discovery, tree, watcher
 from plugin.device import Device, Health
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pyfakefs.fake_filesystem import FakeFilesystem
 
 ROOT = Path("/fakehw")
@@ -35,6 +37,14 @@ class Watches:
 
     def remove(self, wd: int | None, target: tree.Entry) -> None:
         self.targets = {path: other for path, other in self.targets.items() if other is not target}
+
+
+def finished(steps: Generator[None, None, bool]) -> bool:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            return bool(stop.value)
 
 
 class Desk:
@@ -61,13 +71,14 @@ class Desk:
     def tell(self, path: str, *masks: int) -> bool:
         directory, _, name = path.rpartition("/")
         target = self.watches.targets[f"{ROOT}/{directory}".rstrip("/")]
-        due = self.scanner.handle([watcher.Event(target, name, mask) for mask in masks])
+        due = finished(self.scanner.handle([watcher.Event(target, name, mask) for mask in masks]))
         self.take()
         return due
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.scanner.settle()
+        for _ in self.scanner.settle():
+            pass
         self.take()
 
     def take(self) -> None:
