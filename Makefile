@@ -7,7 +7,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt proto verify-proto lock clean-venv
+.PHONY: help setup demo test lint fmt proto verify-proto lock clean-venv \
+	cluster build start status pods break mend stop clean e2e image-size verify-image
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +30,7 @@ lint: $(VENV)/.dev ## Style, types, import arrows, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck hack/*.sh
 	hack/verify-proto.sh
 
 fmt: $(VENV)/.dev ## Format the code
@@ -42,6 +44,46 @@ proto: $(VENV)/.dev ## Regenerate plugin/api from proto/
 
 lock: $(VENV)/.dev ## Pin the newest allowed versions, with hashes (deploy/requirements.txt, hack/requirements-dev.txt)
 	hack/update-lock.sh
+
+##@ Cluster (kind and Docker to make one; kubectl and any cluster for the rest: docs/deploy.md)
+
+export IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON
+
+cluster: ## Make a kind cluster with two workers (CLUSTER=kind)
+	@hack/cluster.sh cluster
+
+build: ## Build the image and load it into the kind cluster, if there is one (IMAGE=fakehw:dev)
+	@hack/cluster.sh build
+
+start: ## Build the tree and run the plugin on every node of the current context (OVERLAY=kind NODE1= NODE2=)
+	@hack/cluster.sh start
+
+status: ## Show capacity and allocatable of the nodes
+	@hack/cluster.sh status
+
+pods: ## Run the example pods dp1-1, dp1-2, dp1-3
+	@hack/cluster.sh pods
+
+break: ## Make a device unhealthy (DEV=node2/dev3/2 REASON="over temperature")
+	@hack/cluster.sh break
+
+mend: ## Make it healthy again (DEV=node2/dev3/2)
+	@hack/cluster.sh mend
+
+stop: ## Remove the example pods and the plugin
+	@hack/cluster.sh stop
+
+clean: ## Delete the kind cluster; on any other, also empty the trees on the nodes
+	@hack/cluster.sh clean
+
+e2e: $(VENV)/.dev ## Drive the cluster through the whole story, with timings (KUBELET_RESTART="command {node}")
+	@hack/cluster.sh e2e
+
+image-size: ## Show what the image weighs, layer by layer
+	@hack/cluster.sh image-size
+
+verify-image: $(VENV)/.dev ## Run the image as the manifests say, against a fake kubelet (docker or podman, as root)
+	@$(BIN)/python hack/verify_image.py
 
 ##@ Clean
 

@@ -1,0 +1,196 @@
+#!/usr/bin/env bash
+# What `make cluster build image-size start status pods break mend stop clean e2e` do. Settings come from the environment:
+#   IMAGE     fakehw:dev    the image; any name that the nodes have, or can pull
+#   CLUSTER   kind          the kind cluster; its workers are CLUSTER-worker and CLUSTER-worker2
+#   NODE1 NODE2             the nodes that own the fake node1 and node2, on a cluster that kind did not make
+#   OVERLAY   kind          a folder of deploy/overlays
+#   ENGINE    docker        docker or podman (build: buildah too)
+#   BASE                    the base image, where it is not the one in deploy/Dockerfile
+#   TREES                   cluster only, Linux: a folder on the host to hold the workers' trees
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+: "${IMAGE:=fakehw:dev}" "${CLUSTER:=kind}" "${OVERLAY:=kind}" "${KUBECTL:=kubectl}" "${KIND:=kind}" "${PYTHON:=python3}"
+: "${NODE1:=$CLUSTER-worker}" "${NODE2:=$CLUSTER-worker2}" "${NAMESPACE:=fakehw}" "${TREES:=}" "${BASE:=}" "${TIMEOUT:=120s}"
+rendered=build/deploy
+
+fail() { echo "make ${target:-}: $*" >&2; exit 1; }
+
+need() { command -v "$1" >/dev/null || fail "$1 is missing: $2"; }
+
+need_engine() {
+  if [ -z "${ENGINE:-}" ]; then
+    for ENGINE in docker podman; do command -v "$ENGINE" >/dev/null && break; done
+  fi
+  need "$ENGINE" "it builds and runs images (or set ENGINE=podman or ENGINE=buildah)"
+  case $(basename "$ENGINE") in
+    docker | podman) "$ENGINE" info >/dev/null 2>&1 || fail "$ENGINE does not answer: is it running, and may you use it?" ;;
+  esac
+}
+
+need_cluster() {
+  need "$KUBECTL" "it speaks to the cluster (https://kubernetes.io/docs/tasks/tools)"
+  "$KUBECTL" version --request-timeout=5s >/dev/null 2>&1 ||
+    fail "no cluster answers in the context '$("$KUBECTL" config current-context 2>/dev/null || echo none)': make cluster, or set KUBECONFIG"
+}
+
+# Runs a command against the cluster's own namespace.
+k() { "$KUBECTL" --namespace "$NAMESPACE" "$@"; }
+
+# The name under which every engine and every node knows an image without a registry.
+full_name() { case $1 in */*) echo "$1" ;; *) echo "docker.io/library/$1" ;; esac; }
+
+is_kind() { command -v "$KIND" >/dev/null && "$KIND" get clusters 2>/dev/null | grep -qx "$CLUSTER"; }
+
+# Makes build/deploy: the folder given, with this image and these nodes.
+render() {
+  local source=$1 name=${IMAGE%:*} tag=${IMAGE##*:}
+  case $tag in */* | "$IMAGE") name=$IMAGE tag=latest ;; esac # no tag, or the colon is a port's
+  mkdir -p "$rendered"
+  cat > "$rendered/kustomization.yaml" <<YAML
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../../$source]
+images: [{name: fakehw, newName: "$name", newTag: "$tag"}]
+YAML
+  if [ "$source" = deploy/overlays/kind ]; then
+    sed -e "s/host: kind-worker\$/host: $NODE1/" -e "s/host: kind-worker2\$/host: $NODE2/" deploy/base/topology.yaml > "$rendered/topology.yaml"
+    cat >> "$rendered/kustomization.yaml" <<YAML
+configMapGenerator: [{name: fakehw-topology, namespace: fakehw, behavior: replace, files: [topology.yaml]}]
+YAML
+  fi
+  "$KUBECTL" kustomize "$rendered"
+}
+
+roll_out() { k rollout status "daemonset/$1" --timeout="$TIMEOUT" || fail "$1 is not ready after $TIMEOUT: $KUBECTL -n $NAMESPACE describe pods"; }
+
+# Gives every node a pod that can write its tree, unless they are there already.
+hands() {
+  k get daemonset fakehw-plugin >/dev/null 2>&1 || fail "nothing is deployed: make start"
+  if ! k get daemonset fakehw-hand >/dev/null 2>&1; then
+    render deploy/hand | "$KUBECTL" apply -f -
+    roll_out fakehw-hand
+  fi
+}
+
+# Prints the pod that has a hand on the tree with this path.
+hand_on() {
+  local path=$1 pod
+  hands >&2
+  for pod in $(k get pods -l app.kubernetes.io/name=fakehw-hand --field-selector status.phase=Running -o name); do
+    if k exec "$pod" -- test -e "$path" 2>/dev/null; then echo "$pod"; return; fi
+  done
+  fail "no node has $path in its tree (DEV is NODE/CLASS/NUMBER, such as node2/dev3/2)"
+}
+
+# Writes $1 to the health file of the device DEV.
+write_health() {
+  need_cluster
+  case ${DEV:-} in
+    */*/*) ;;
+    *) fail "which device? DEV=node2/dev3/2" ;;
+  esac
+  local pod path=/fakehw/${DEV#/}/health
+  pod=$(hand_on "$path")
+  # shellcheck disable=SC2016  # $1 and $2 are the shell's in the pod
+  k exec "$pod" -- sh -c 'echo "$1" > "$2"' sh "$1" "$path"
+  echo "$(k get "$pod" -o jsonpath='{.spec.nodeName}'):$path <- $1"
+}
+
+target=${1:?one of the functions below}
+case $target in
+  cluster)
+    need_engine
+    need "$KIND" "it makes clusters out of containers (https://kind.sigs.k8s.io)"
+    need "$KUBECTL" "it speaks to the cluster (https://kubernetes.io/docs/tasks/tools)"
+    if is_kind; then echo "the kind cluster $CLUSTER is there already"; exit; fi
+    mkdir -p build
+    "$PYTHON" hack/kind_config.py "$CLUSTER" "$TREES" > build/kind.yaml
+    [ "$(basename "$ENGINE")" = docker ] || export KIND_EXPERIMENTAL_PROVIDER=$ENGINE
+    "$KIND" create cluster --name "$CLUSTER" --config build/kind.yaml --wait "$TIMEOUT"
+    ;;
+  build)
+    need_engine
+    # shellcheck disable=SC2086  # BUILD_FLAGS is a list of words on purpose
+    "$ENGINE" build -f deploy/Dockerfile -t "$(full_name "$IMAGE")" ${BASE:+--build-arg "BASE=$BASE"} \
+      --build-arg "REVISION=$(git rev-parse HEAD 2>/dev/null || true)" ${BUILD_FLAGS:-} .
+    if is_kind; then
+      if [ "$(basename "$ENGINE")" = docker ]; then
+        "$KIND" load docker-image "$(full_name "$IMAGE")" --name "$CLUSTER"
+      else
+        "$ENGINE" save --format docker-archive -o build/image.tar "$(full_name "$IMAGE")"
+        KIND_EXPERIMENTAL_PROVIDER=$ENGINE "$KIND" load image-archive build/image.tar --name "$CLUSTER"
+        rm -f build/image.tar
+      fi
+    else
+      echo "built $IMAGE; there is no kind cluster '$CLUSTER' to load it into: push it, or import it on your nodes"
+    fi
+    ;;
+  image-size)
+    need_engine
+    "$ENGINE" history --format 'table {{.Size}}\t{{.CreatedBy}}' "$(full_name "$IMAGE")" | awk '$1 != "0B"'
+    ;;
+  start)
+    need_cluster
+    [ -d "deploy/overlays/$OVERLAY" ] || fail "OVERLAY=$OVERLAY: there is no deploy/overlays/$OVERLAY"
+    said=$(render "deploy/overlays/$OVERLAY" | "$KUBECTL" apply -f -)
+    echo "$said"
+    # The same name may stand for an image that was built anew.
+    if [[ $said == *"daemonset.apps/fakehw-plugin unchanged"* ]]; then k rollout restart daemonset/fakehw-plugin; fi
+    roll_out fakehw-plugin
+    if [ "$OVERLAY" = kind ]; then
+      echo "the kubelets tell the API server within 10 s ..."
+      "$KUBECTL" wait "node/$NODE1" "node/$NODE2" --for='jsonpath={.status.capacity.myplugin\.io/mydevice-1}' --timeout=20s >/dev/null ||
+        fail "the nodes do not show the devices: $KUBECTL -n $NAMESPACE logs ds/fakehw-plugin"
+    fi
+    ;;
+  status)
+    need_cluster
+    need "$PYTHON" "it draws the table"
+    "$KUBECTL" get nodes -o json | "$PYTHON" hack/node_table.py
+    ;;
+  pods)
+    need_cluster
+    "$KUBECTL" apply -f deploy/pods.yaml
+    "$KUBECTL" wait --for=condition=Ready pod/dp1-1 pod/dp1-2 --timeout="$TIMEOUT" >/dev/null ||
+      fail "dp1-1 and dp1-2 do not run: $KUBECTL describe pods"
+    "$KUBECTL" get -f deploy/pods.yaml -o wide
+    ;;
+  hands)
+    need_cluster
+    hands
+    ;;
+  break) write_health "unhealthy${REASON:+ $REASON}" ;;
+  mend) write_health healthy ;;
+  stop)
+    need_cluster
+    "$KUBECTL" delete -f deploy/pods.yaml --ignore-not-found
+    "$KUBECTL" delete namespace "$NAMESPACE" --ignore-not-found
+    ;;
+  clean)
+    if is_kind; then
+      "$KIND" delete cluster --name "$CLUSTER"
+    else
+      need_cluster
+      if k get daemonset fakehw-plugin >/dev/null 2>&1; then
+        hands >/dev/null
+        for pod in $(k get pods -l app.kubernetes.io/name=fakehw-hand -o name); do
+          # An init container could build it anew at any moment, so the plugin goes first.
+          k delete daemonset fakehw-plugin --ignore-not-found --wait >/dev/null
+          k exec "$pod" -- find /fakehw -mindepth 1 -delete
+        done
+      fi
+      "$0" stop
+      echo "the nodes still show the resources, at 0, and have an empty /fakehw: docs/deploy.md says how to remove both"
+    fi
+    rm -rf build/deploy build/kind.yaml
+    ;;
+  e2e)
+    need_cluster
+    if [ -z "${KUBELET_RESTART:-}" ] && is_kind; then KUBELET_RESTART="docker exec {node} systemctl restart kubelet"; fi
+    export IMAGE NODE1 NODE2 KUBELET_RESTART
+    # shellcheck disable=SC2086  # so is TESTS
+    exec .venv/bin/python -m pytest -m cluster -s -o log_cli=false tests/e2e ${TESTS:-}
+    ;;
+  *) fail "unknown target $target" ;;
+esac
