@@ -280,7 +280,7 @@ class TreeReader:
         else:
             try:
                 reading = attributes.read_health(dir_fd=fd)
-                has_device_node = attributes.has_character_device("node", dir_fd=fd)
+                has_device_node = self._has_device_node(fd, entry)
                 numa_node = attributes.read_numa_node(dir_fd=fd)
             except attributes.AttributeFileError as error:
                 if not settled and was is not None:
@@ -298,6 +298,16 @@ class TreeReader:
         entry.device = now
         self._record(entry, now)
         return True
+
+    def _has_device_node(self, fd: int, entry: DeviceEntry) -> bool:
+        path = f"{entry.path}/node"
+        try:
+            has_device_node = attributes.has_device_node(dir_fd=fd)
+        except attributes.AttributeFileError as error:
+            self._told.complain("device_node_ignored", path, str(error))
+            return False
+        self._told.mended(path)
+        return has_device_node
 
     # Taking note and letting go.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 
-from plugin import allocation, errors, tree, wire
+from plugin import allocation, attributes, errors, tree, wire
 from plugin.api.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
@@ -192,8 +192,12 @@ class DevicePluginServicer:
             raise errors.UnknownDeviceError(f"device {device_id!r} is not a device of {self._inventory.resource_name}")
         if not device.is_healthy:
             raise errors.UnhealthyDeviceError(f"device {device_id} is Unhealthy: {device.reason or 'no reason given'}")
-        if not tree.is_real_device(self._root, device.node, device.class_name, device.number):
-            raise errors.UnhealthyDeviceError(f"device {device_id} is Unhealthy: its directory is gone")
+        try:
+            is_real = tree.is_real_device(self._root, device)
+        except attributes.StarvedError as error:
+            raise errors.UnhealthyDeviceError(f"device {device_id} cannot be looked at: {error}") from error
+        if not is_real:
+            raise errors.UnhealthyDeviceError(f"device {device_id} is Unhealthy: its directory or its node is gone")
         return device
 
     async def _refuse(self, context: Context, outcome: str, code: grpc.StatusCode, error: errors.PluginError) -> None:

@@ -160,19 +160,27 @@ def opened_at(dir_fd: int, name: str) -> Iterator[int | None]:
         os.close(fd)
 
 
-def is_real_device(root: str, node: str, class_name: str, number: int) -> bool:
-    """Tell whether the device is a real directory under `root` at this moment, reached through no link.
+def is_real_device(root: str, device: Device) -> bool:
+    """Tell whether `device` is a real directory under `root` at this moment, reached through no link.
 
-    Asked before a path goes to the kubelet: a link to / must not become a mount of the host in a pod.
+    The same of its device node, if it has one. Asked before a path goes to the kubelet: a link to / must not become a
+    mount of the host in a pod, and a link to a disk no device of it.
     """
-    with opened(NodeEntry(RootEntry(root), node, 0)) as node_fd:
+    with opened(NodeEntry(RootEntry(root), device.node, 0)) as node_fd:
         if node_fd is None:
             return False
-        with opened_at(node_fd, class_name) as class_fd:
+        with opened_at(node_fd, device.class_name) as class_fd:
             if class_fd is None:
                 return False
-            with opened_at(class_fd, str(number)) as device_fd:
-                return device_fd is not None
+            with opened_at(class_fd, str(device.number)) as device_fd:
+                return device_fd is not None and (not device.has_device_node or _has_node_still(device_fd))
+
+
+def _has_node_still(device_fd: int) -> bool:
+    try:
+        return attributes.has_device_node(dir_fd=device_fd)
+    except attributes.AttributeFileError:
+        return False
 
 
 class Complaints:
