@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_GRPC_FINISH_S = 0.05
-
-
 class ConnectError(Exception):
     """A plugin could not be connected; the text is what its Register call is told (contract REG-4)."""
 
@@ -88,6 +85,11 @@ class ClientTable:
         if client is not None:
             await self._disconnect(client)
 
+    async def drop(self, resource: str) -> None:
+        """Drop every client of *resource*, though nothing happened to it."""
+        for client in [one for one in self._table.values() if one.resource == resource]:
+            await self._disconnect(client)
+
     async def stop(self) -> None:
         """Cut all connections, as the death of a kubelet does, and tell nobody."""
         running = dict(self._running)
@@ -97,7 +99,6 @@ class ClientTable:
         for client in {*running.values(), *self._table.values()}:
             await client.close()
         self._table.clear()
-        await _let_grpc_finish()
 
     async def _run(self, client: plugin_client.PluginClient) -> None:
         await client.list_and_watch(lambda reply: self._manager.list_received(client.resource, reply.devices))
@@ -121,14 +122,3 @@ class ClientTable:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
         self._ring()
-
-
-async def _let_grpc_finish() -> None:
-    """Wait, for a moment at most, until grpcio's own tasks for calls that were cut have ended.
-
-    They end by themselves shortly after a channel is closed, and nothing else tells when; a test that looks for leaked
-    tasks would find them. Tasks of calls that others have open are among them, hence the limit.
-    """
-    cut = [task for task in asyncio.all_tasks() if "_handle_status_once_received" in repr(task.get_coro())]
-    if cut:
-        await asyncio.wait(cut, timeout=_GRPC_FINISH_S)

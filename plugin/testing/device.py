@@ -52,3 +52,8 @@ class DeviceList:
     """Device ID to health and NUMA nodes."""
     repeated_ids: tuple[str, ...] = ()
     """IDs that occur more than once; the kubelet accepts them, a plugin should not send them (contract LW-4)."""
+
+    @property
+    def healthy(self) -> int:
+        """How many count as healthy."""
+        return sum(health == constants.HEALTHY for health, _ in self.devices.values())

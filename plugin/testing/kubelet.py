@@ -105,8 +105,11 @@ class FakeKubelet:
     ) -> None:
         await self.stop()
 
-    async def start(self) -> None:
+    async def start(self, *, keep_sockets: bool = False) -> None:
         """Come up as a kubelet does: checkpoint, clean directory, socket, then the pods it already knows.
+
+        With *keep_sockets* the plugins' sockets stay, as those stay that are bound while the directory is cleaned
+        (contract REG-2): all that is new is `kubelet.sock`.
 
         Pods are admitted again before their plugins can have registered, which running containers survive and others
         may not (contract RS-6, RS-7).
@@ -122,7 +125,7 @@ class FakeKubelet:
             life.callback(self._manager.close)
             life.push_async_callback(self._table.stop)
             life.push_async_callback(self._server.stop)
-            await self._server.start()
+            await self._server.start(keep_sockets=keep_sockets)
             if self.pod_resources_socket is not None:
                 server = pod_resources.PodResourcesServer(
                     self.pod_resources_socket, self._manager, pods=lambda: self.pods, time_source=self.clock
@@ -322,6 +325,10 @@ class FakeKubelet:
                 admitted.phase = pod_status.Phase.RUNNING
             self.changes.ring()
             return status
+
+    async def drop(self, resource: str) -> None:
+        """Close the connection of whoever serves *resource*, as happens to a plugin that is well (contract REG-13)."""
+        await self._table.drop(resource)
 
     def container_exited(self, target: pod.Pod | pod_status.AdmittedPod, name: str) -> None:
         """Note that a container no longer runs; its devices stay with it."""

@@ -8,7 +8,9 @@ options before the answer (REG-5).
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
+import socket
 import stat
 import time
 from pathlib import Path
@@ -42,6 +44,22 @@ class Registration:
     """`(pre_start_required, get_preferred_allocation_available)` of the request, which the kubelet ignores (REG-8)."""
     route: str = "Register"
     """`Register` or `watcher`."""
+    was_listening: bool = True
+    """Whether somebody listened on the endpoint when the call came in (contract PIT-1)."""
+    streams_before: int = 0
+    """ListAndWatch streams of the resource that were open when the call came in (contract REG-12, PIT-4)."""
+    deadline_s: float | None = None
+    """How long the plugin was willing to wait for the answer; None is for ever (contract REG-7)."""
+
+
+def is_listening(socket_path: Path) -> bool:
+    """Tell whether somebody listens on a socket; one whose queue is full does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            return probe.connect_ex(str(socket_path)) in (0, errno.EAGAIN)
+        except OSError:
+            return False  # a path that cannot be one
 
 
 def clean_directory(directory: Path, *, sockets_only: bool) -> None:
@@ -83,10 +101,11 @@ class RegistrationServer(pluginapi_grpc.RegistrationServicer):
         """Where plugins call."""
         return self._directory / constants.KUBELET_SOCKET
 
-    async def start(self) -> None:
-        """Make the directory, clean it, listen (contract REG-1)."""
+    async def start(self, *, keep_sockets: bool = False) -> None:
+        """Make the directory, clean it, listen (contract REG-1); with *keep_sockets* leave it as it is."""
         self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        clean_directory(self._directory, sockets_only=self._sockets_only)
+        if not keep_sockets:
+            clean_directory(self._directory, sockets_only=self._sockets_only)
         # Two servers on one path would share it silently with so_reuseport; nothing of the kubelet's does.
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         pluginapi_grpc.add_RegistrationServicer_to_server(self, self._server)
@@ -104,7 +123,11 @@ class RegistrationServer(pluginapi_grpc.RegistrationServicer):
     ) -> pluginapi.Empty:
         """Check, dial back, ask for options, and only then answer (contract REG-4, REG-5)."""
         started = time.monotonic()
-        error = await self._refusal(request)
+        socket_path = self._socket_path_of(request)
+        was_listening = is_listening(socket_path)
+        streams_before = self._table.live_streams(request.resource_name)
+        deadline_s = context.time_remaining()
+        error = await self._refusal(request, socket_path)
         self._on_registration(
             Registration(
                 request.resource_name,
@@ -114,13 +137,20 @@ class RegistrationServer(pluginapi_grpc.RegistrationServicer):
                 time.monotonic() - started,
                 request.version,
                 (request.options.pre_start_required, request.options.get_preferred_allocation_available),
+                was_listening=was_listening,
+                streams_before=streams_before,
+                deadline_s=deadline_s,
             )
         )
         if error is not None:
             await context.abort(grpc.StatusCode.UNKNOWN, error)
         return pluginapi.Empty()
 
-    async def _refusal(self, request: pluginapi.RegisterRequest) -> str | None:
+    def _socket_path_of(self, request: pluginapi.RegisterRequest) -> Path:
+        """Join as filepath.Join does: an absolute path becomes relative, `..` is resolved (contract REG-9)."""
+        return Path(os.path.normpath(f"{self._directory}/{request.endpoint}"))
+
+    async def _refusal(self, request: pluginapi.RegisterRequest, socket_path: Path) -> str | None:
         if request.version != constants.VERSION:
             return (
                 f'requested API version "{request.version}" is not supported by kubelet. '
@@ -129,8 +159,6 @@ class RegistrationServer(pluginapi_grpc.RegistrationServicer):
         if not resource_name.is_extended(request.resource_name):
             return f'the ResourceName "{request.resource_name}" is invalid'
         try:
-            # Joined as filepath.Join does: an absolute path becomes relative, `..` is resolved (contract REG-9).
-            socket_path = Path(os.path.normpath(f"{self._directory}/{request.endpoint}"))
             await self._table.connect(request.resource_name, socket_path)
         except client_table.ConnectError as error:
             return str(error)

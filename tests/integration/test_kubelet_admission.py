@@ -12,8 +12,6 @@ from plugin.testing import FakeKubelet, pod
 from plugin.testing.container_options import DeviceNode, Mount
 from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
 
-pytest_plugins = ["plugin.testing.pytest_plugin"]
-
 RESOURCE = "example.com/dongle"
 OTHER = "example.com/gadget"
 PREFERS = pluginapi.DevicePluginOptions(get_preferred_allocation_available=True)

@@ -10,8 +10,6 @@ from plugin.api.deviceplugin.v1beta1 import constants
 from plugin.testing import FakeKubelet, ManualClock
 from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
 
-pytest_plugins = ["plugin.testing.pytest_plugin"]
-
 RESOURCE = "example.com/dongle"
 FIVE_MINUTES = 300
 

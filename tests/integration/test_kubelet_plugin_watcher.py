@@ -11,8 +11,6 @@ from plugin.api.pluginregistration.v1 import api_pb2 as watcherapi
 from plugin.testing import plugin_watcher
 from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
 
-pytest_plugins = ["plugin.testing.pytest_plugin"]
-
 RESOURCE = "example.com/dongle"
 
 

@@ -11,8 +11,6 @@ from plugin.api.podresources.v1 import api_pb2_grpc as podresourcesapi_grpc
 from plugin.testing import pod, pod_status
 from plugin.testing.stub_plugin import StubPlugin, devices
 
-pytest_plugins = ["plugin.testing.pytest_plugin"]
-
 RESOURCE = "example.com/dongle"
 
 

@@ -12,8 +12,6 @@ from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.testing import FakeKubelet, ManualClock, Mode, pod, stub_plugin
 from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
 
-pytest_plugins = ["plugin.testing.pytest_plugin"]
-
 RESOURCE = "example.com/dongle"
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """An empty HTTP/2 SETTINGS frame: enough of a server for a client to send its request."""

@@ -11,8 +11,6 @@ from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.testing import pod
 from plugin.testing.stub_plugin import StubPlugin, devices
 
-pytest_plugins = ["plugin.testing.pytest_plugin"]
-
 RESOURCE = "example.com/dongle"
 
 

@@ -1,0 +1,10 @@
+"""`python -m plugin.testing.conformance` is `fakehw-conformance`."""
+
+from __future__ import annotations
+
+import sys
+
+from plugin.testing.conformance import cli
+
+if __name__ == "__main__":
+    sys.exit(cli.main())
