@@ -283,7 +283,9 @@ async def test_a_kubelet_killed_and_restarted_finds_its_plugin_and_its_allocatio
         timings["kubelet killed -> registered with the next one (its absence and start included)"] = (
             max(registered) - before
         )
-        timings["kubelet restarted: first resource noticed it -> all three registered"] = max(registered) - lost
+        timings["kubelet restarted: old registration ended -> all three registered with the new one"] = (
+            max(registered) - lost
+        )
         seen = await node.until(
             lambda one: shows(mydevice(3), capacity=3, allocatable=3)(one) and is_reporting(one, after=max(registered)),
             timeout=60,
