@@ -73,13 +73,13 @@ class _ProblemError(Exception):
         self.line = line
 
 
-def parse(raw: bytes, *, source: str) -> Document:
-    """Return the one YAML document in `raw`; SpecError with a line for each thing that is wrong with it."""
+def parse(raw: bytes, *, source: str, expected: str) -> Document:
+    """Return the one YAML document in `raw`, a mapping with `expected`; SpecError with a line for each problem."""
     if len(raw) > MAX_BYTES:
         raise SpecError(f"{source}:1: must be at most {MAX_BYTES} bytes long")
     try:
         text = raw.decode("utf-8-sig")
-        root = _compose(yaml.parse(text, Loader=_LOADER))
+        root = _compose(yaml.parse(text, Loader=_LOADER), expected)
     except UnicodeDecodeError as error:
         raise SpecError(f"{source}:{raw[: error.start].count(10) + 1}: must be UTF-8 text") from None
     except yaml.reader.ReaderError as error:
@@ -102,7 +102,7 @@ def parse(raw: bytes, *, source: str) -> Document:
     return document
 
 
-def _compose(events: Iterator[yaml.Event]) -> _Scalar | _Collection:
+def _compose(events: Iterator[yaml.Event], expected: str) -> _Scalar | _Collection:
     anchors: dict[str, _Scalar | _Collection] = {}
     top = _Collection(1, is_mapping=False)
     stack = [top]
@@ -142,7 +142,7 @@ def _compose(events: Iterator[yaml.Event]) -> _Scalar | _Collection:
             assert isinstance(item, _Collection)
             stack.append(item)
     if not top.items:
-        raise _ProblemError(1, "is empty: must hold a mapping with the key nodes")
+        raise _ProblemError(1, f"is empty: must hold a mapping with {expected}")
     return top.items[0]
 
 
@@ -191,7 +191,8 @@ class _Converter:
 
 def dotted(path: Path) -> str:
     """Return a path of keys as people write it: nodes.node2.classes.dev3."""
-    return ".".join(part if isinstance(part, str) else f"[{part}]" for part in path) or "the document"
+    text = "".join(f".{part}" if isinstance(part, str) else f"[{part}]" for part in path)
+    return text.removeprefix(".") or "the document"
 
 
 def _resolve(scalar: _Scalar, *, as_typed: bool) -> str | int | float | bool | None:

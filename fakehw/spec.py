@@ -6,28 +6,18 @@ in topology.schema.json, so editors and `fakehw build` say the same.
 
 from __future__ import annotations
 
-import difflib
-import importlib.resources
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
-import jsonschema
-
-from fakehw import document, layout, resource_name, topology
+from fakehw import document, layout, resource_name, schema, topology
 from fakehw.errors import InputError, SpecError
 from fakehw.topology import Topology
 
 MAX_DEVICES: Final = 1_000_000
 """Of all nodes together; far past what a kubelet takes, and still a build that ends."""
-
-_FORMATS: Final = jsonschema.FormatChecker(formats=())
-_SCHEMA: Final = importlib.resources.files("fakehw").joinpath("topology.schema.json").read_text(encoding="utf-8")
-_VALIDATOR: Final = jsonschema.Draft202012Validator(json.loads(_SCHEMA), format_checker=_FORMATS)
-
-Problem = tuple[document.Path, str]
 
 
 def load_topology(path: Path | str, *, host: str | None = None) -> Topology:
@@ -49,10 +39,8 @@ def read_topology(stream: BinaryIO, *, source: str, host: str | None = None) -> 
 
 def parse(raw: bytes, *, source: str) -> Mapping[str, Any]:
     """Return the checked document in `raw`; `source` is what errors call it."""
-    parsed = document.parse(raw, source=source)
-    problems = sorted(_problems(parsed.data), key=lambda problem: parsed.lines.get(problem[0], 0))
-    if problems:
-        raise SpecError(*(f"{parsed.where(path)}: {document.dotted(path)}: {text}" for path, text in problems))
+    parsed = document.parse(raw, source=source, expected="the key nodes")
+    schema.refuse(parsed, _problems(parsed.data))
     checked: Mapping[str, Any] = parsed.data
     return checked
 
@@ -66,54 +54,14 @@ def make_topology(data: Mapping[str, Any], *, host: str | None = None, source: s
     return Topology.from_document(data, host=host)
 
 
-def _problems(data: Any) -> Iterator[Problem]:  # not checked yet
-    yield from _schema_problems(data)
+def _problems(data: Any) -> Iterator[schema.Problem]:  # not checked yet
+    yield from _SCHEMA.problems(data)
     classes = dict(_classes(data))
     yield from _resource_problems(data, classes)
     yield from _size_problems(classes)
 
 
 # What the schema says.
-
-
-def _schema_problems(data: object) -> Iterator[Problem]:
-    for error in _VALIDATOR.iter_errors(data):
-        path, schema = tuple(error.absolute_path), error.schema
-        assert isinstance(schema, Mapping)
-        rule = str(error.cause or schema["description"])
-        if error.validator == "additionalProperties":
-            known = tuple(schema["properties"])
-            for key in error.instance:
-                if key not in known:
-                    yield (*path, key), f"unknown key{_suggestion(key, known)}; known are {', '.join(known)}"
-        elif "propertyNames" in error.absolute_schema_path:
-            yield (*path, str(error.instance)), rule
-        elif error.validator in ("required", "anyOf"):
-            yield path, rule
-        else:
-            yield path, f"{_shown(error.instance)}: {rule}"
-
-
-def _suggestion(key: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _format(name: str, rule: Callable[[str], None]) -> None:
-    """Let the schema's format `name` be checked by `rule`, whose ValueError is what people read."""
-
-    @_FORMATS.checks(name, raises=ValueError)
-    def check_format(value: object) -> bool:
-        if isinstance(value, str):
-            rule(value)
-        return True
 
 
 def _check_health(text: str) -> None:
@@ -127,11 +75,16 @@ def _check_attribute(text: str) -> None:
     topology.check_template(text)
 
 
-_format("fakehw-domain", resource_name.check_domain)
-_format("fakehw-host", resource_name.check_host)
-_format("fakehw-resource", resource_name.check)
-_format("fakehw-health", _check_health)
-_format("fakehw-attribute", _check_attribute)
+_SCHEMA: Final = schema.Schema(
+    "topology.schema.json",
+    {
+        "fakehw-domain": resource_name.check_domain,
+        "fakehw-host": resource_name.check_host,
+        "fakehw-resource": resource_name.check,
+        "fakehw-health": _check_health,
+        "fakehw-attribute": _check_attribute,
+    },
+)
 
 
 # What a schema cannot say. The data may be of any shape here: what is malformed has been reported already.
@@ -156,7 +109,7 @@ def _path(node: str, class_name: str) -> document.Path:
     return ("nodes", node, "classes", class_name)
 
 
-def _resource_problems(data: object, classes: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterator[Problem]:
+def _resource_problems(data: object, classes: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterator[schema.Problem]:
     """A pod must be able to tell, from its variables, which devices of which resource it was given."""
     domain = _mapping(data).get("domain", layout.DEFAULT_DOMAIN)
     nodes = _mapping(_mapping(data).get("nodes"))
@@ -176,8 +129,8 @@ def _resource_problems(data: object, classes: Mapping[tuple[str, str], Mapping[s
             yield _path(node, name), f"its variables {prefix}_0, ... would be those of {other}, on one host"
         else:
             path = (*_path(node, name), *(("resource",) if "resource" in fields else ()))
-            rule = f"must be {_shown(rival.resource)}, as in {other}: one class is one resource on a host"
-            yield path, f"{_shown(resource)}: {rule}"
+            rule = f"must be {schema.shown(rival.resource)}, as in {other}: one class is one resource on a host"
+            yield path, f"{schema.shown(resource)}: {rule}"
 
 
 class _User(NamedTuple):
@@ -206,7 +159,7 @@ class _Users:
         return None
 
 
-def _size_problems(classes: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterator[Problem]:
+def _size_problems(classes: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterator[schema.Problem]:
     total = 0
     for (node, name), fields in classes.items():
         count = fields.get("count")
