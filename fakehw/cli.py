@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 import shtab
 
-from fakehw import layout, listing, resource_name, spec
+from fakehw import layout, listing, resource_name, scenario_cli, spec
 from fakehw.errors import FakehwError, InputError, SpecError
 from fakehw.layout import Health, TreePath
 from fakehw.tree import FakeTree
@@ -67,6 +67,11 @@ _EXAMPLES: Final = {
   fakehw unplug node2/dev3/2
   fakehw unplug node2/dev3/2 node2/dev3/3
   fakehw unplug node2/dev3                              # the whole class; node2: the whole node""",
+    "scenario": """\
+  fakehw scenario list                                  # the gallery
+  fakehw scenario run flapping-link --dry-run           # what would happen, and when?
+  fakehw scenario run flapping-link --speed 10 --plugin-log /tmp/plugin.log
+  fakehw scenario run my-faults.yaml --pod-resources /var/lib/kubelet/pod-resources/kubelet.sock""",
     "completion": """\
   source <(fakehw completion bash)
   fakehw completion zsh > ~/.zfunc/_fakehw""",
@@ -92,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         arguments = make_parser().parse_args(argv)
-        run: Callable[[argparse.Namespace], None] = arguments.run
-        run(arguments)
+        run: Callable[[argparse.Namespace], int | None] = arguments.run
+        code = run(arguments) or 0
         sys.stdout.flush()
     except FakehwError as error:
         for line in error.lines:
@@ -112,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _tell(f"{error.strerror or error}")
         return 1
-    return 0
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -120,7 +125,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _make(_Parser, "", prog="fakehw", description=_DESCRIPTION)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
-    def add(name: str, run: Callable[[argparse.Namespace], None], help_text: str) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[[argparse.Namespace], int | None], help_text: str) -> argparse.ArgumentParser:
         command = _make(
             commands.add_parser, name, name=name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}."
         )
@@ -164,6 +169,8 @@ def make_parser() -> argparse.ArgumentParser:
     unplug = add("unplug", _unplug, "pull devices, classes or nodes out, until they are plugged in or built again")
     _add_paths(unplug)
     _add_root(unplug)
+
+    scenario_cli.add_to(add("scenario", _no_command, "run timed faults, each with a receipt"), _Parser, _add_root)
 
     completion = add("completion", _completion, "print the completion script of a shell")
     completion.add_argument("shell", choices=_SHELLS)
@@ -271,6 +278,10 @@ def _unplug(arguments: argparse.Namespace) -> None:
     FakeTree(arguments.root, tell=_tell).unplug(arguments.paths)
     for path in arguments.paths:
         _say(f"{path} unplugged")
+
+
+def _no_command(_: argparse.Namespace) -> None:
+    raise InputError("run, list: one of them must follow (scenario)")
 
 
 def _completion(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -17,10 +17,10 @@ from fakehw import applied, directory, layout, plan, reading, stage
 from fakehw.errors import InputError, TreeError
 from fakehw.layout import Health, TreePath
 from fakehw.plan import Add, DropValue, Plan, Remove, SetValue
-from fakehw.topology import DeviceTemplate, FakeClass, FakeNode, Topology
+from fakehw.topology import DeviceTemplate, FakeClass, FakeDevice, FakeNode, Topology
 
 if TYPE_CHECKING:
-    from fakehw.reading import Tree
+    from fakehw.reading import DeviceReading, Tree
     from fakehw.stage import Stage
 
 Progress = Callable[[int, int], None]
@@ -106,6 +106,35 @@ class FakeTree:
                 self._require(root_fd, path)
                 writer.remove(path.parts)
             writer.commit()
+
+    def write_health(self, texts: Mapping[TreePath, str | None]) -> None:
+        """Write these health files as they are given, whatever they say; None removes one. All, or none."""
+        with self._os_errors(), self._opened() as root_fd, self._writing(root_fd) as writer:
+            for path, text in texts.items():
+                self._require(root_fd, path)
+                if text is None:
+                    writer.remove((*path.parts, layout.HEALTH))
+                else:
+                    writer.set_value(path, layout.HEALTH, text)
+            writer.commit()
+
+    def put(self, devices: Mapping[TreePath, DeviceReading]) -> None:
+        """Put devices where there are none, as they were when they were read; each appears whole."""
+        with self._os_errors(), self._opened() as root_fd, self._writing(root_fd) as writer:
+            for path, was in devices.items():
+                self._require(root_fd, replace(path, number=None))
+                with directory.opened_below(root_fd, path.parts[:-1]) as fd:
+                    if directory.is_directory(path.parts[-1], dir_fd=fd):
+                        raise InputError(f"{path}: is there already")
+                writer.add(path, self._as_it_was(path, was, writer), _ignore)
+            writer.commit()
+
+    def _as_it_was(self, path: TreePath, was: DeviceReading, writer: Stage) -> FakeDevice:
+        assert path.number is not None
+        texts = {name: value for name, value in was.attributes.items() if isinstance(value, str)}
+        kinds = (kind for kind, numbers in layout.DEVICE_NODES.items() if numbers == was.device_node)
+        kind = next((kind for kind in kinds if stage.is_mknod_allowed(kind, dir_fd=writer.new_fd)), None)
+        return FakeDevice(path.number, texts.pop(layout.HEALTH, ""), texts, kind)
 
     # Building.
 

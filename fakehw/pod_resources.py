@@ -1,0 +1,105 @@
+"""What a kubelet knows of devices, asked over its PodResources socket: which are allocatable, and who holds which.
+
+Two calls, each with an empty request, and replies of which four fields matter: they are read off the wire by hand, so
+that no generated code has to be shared with the plugin, which this package does not know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TIMEOUT_S: Final = 5.0
+_SERVICE: Final = "/v1.PodResourcesLister"
+_OPTIONS: Final = (
+    ("grpc.default_authority", "localhost"),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),  # the kubelet does not limit what it sends (contract PR-8)
+)
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class UnknownError(Exception):
+    """The kubelet could not be asked; nothing is known."""
+
+
+async def allocatable(socket: Path) -> frozenset[str]:
+    """Return the IDs of all healthy devices, in use or not (contract PR-4); UnknownError if nobody answers."""
+    return parse_allocatable(await _ask(socket, "GetAllocatableResources"))
+
+
+async def holders(socket: Path) -> dict[str, str]:
+    """Return NAMESPACE/POD/CONTAINER by device ID (contract PR-1, PR-2); UnknownError if nobody answers."""
+    return parse_holders(await _ask(socket, "List"))
+
+
+def parse_allocatable(raw: bytes) -> frozenset[str]:
+    """Return the device IDs of an AllocatableResourcesResponse."""
+    return frozenset(device_id.decode() for devices in _all(raw, 1) for device_id in _all(devices, 2))
+
+
+def parse_holders(raw: bytes) -> dict[str, str]:
+    """Return who holds each device of a ListPodResourcesResponse."""
+    return {
+        device_id.decode(): "/".join((_text(pod, 2), _text(pod, 1), _text(container, 1)))
+        for pod in _all(raw, 1)
+        for container in _all(pod, 3)
+        for devices in _all(container, 2)
+        for device_id in _all(devices, 2)
+    }
+
+
+async def _ask(socket: Path, method: str) -> bytes:
+    import grpc  # only where somebody asks
+
+    async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{_SERVICE}/{method}")
+        try:
+            return await call(b"", timeout=TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise UnknownError(f"{socket}: {error.code().name}: {error.details()}") from None
+
+
+def _all(raw: bytes, number: int) -> list[bytes]:
+    return [value for field, value in _fields(raw) if field == number]
+
+
+def _text(raw: bytes, number: int) -> str:
+    return next((value.decode() for value in _all(raw, number)), "")
+
+
+def _fields(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield number and bytes of each length-delimited field of a protobuf message; ValueError if it is none."""
+    position = 0
+    while position < len(raw):
+        key, position = _varint(raw, position)
+        kind = key & 7
+        if kind == _BYTES:
+            size, position = _varint(raw, position)
+            if position + size > len(raw):
+                raise ValueError("a message that is cut off")
+            yield key >> 3, raw[position : position + size]
+            position += size
+        elif kind == _VARINT:
+            _, position = _varint(raw, position)
+        elif kind in (_FIXED64, _FIXED32):
+            position += 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"wire type {kind}")
+
+
+def _varint(raw: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        if position >= len(raw):
+            raise ValueError("a message that is cut off")
+        byte = raw[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
