@@ -205,7 +205,7 @@ class Daemon:
             yield
         if transitions:
             transitions += inventory.publish(at=self._event_at)
-            self._tell(inventory, transitions)
+            self._tell_later(inventory, transitions)
         if len(inventory.left_out) > left_out:
             self._log.error(
                 "too_many_devices",
@@ -216,7 +216,12 @@ class Daemon:
             )
         return bool(transitions)
 
-    def _tell(self, inventory: Inventory, transitions: list[Transition]) -> None:
+    def _tell_later(self, inventory: Inventory, transitions: list[Transition]) -> None:
+        """Count and log after the streams that this woke: a log line takes longer than all the rest of the way."""
+        is_news = self._event_at is not None
+        asyncio.get_running_loop().call_soon(self._tell, inventory, transitions, inventory.generation, is_news)
+
+    def _tell(self, inventory: Inventory, transitions: list[Transition], generation: int, is_news: bool) -> None:
         """Count and log what changed; the first list is not told device by device."""
         for number, transition in enumerate(transitions):
             was, now = transition.was, transition.now
@@ -225,7 +230,7 @@ class Daemon:
             self.telemetry.count_change(
                 inventory.resource_name, node, was.health.value if was else None, now.health.value if now else None
             )
-            if self._event_at is not None and number < MAX_CHANGE_LINES:
+            if is_news and number < MAX_CHANGE_LINES:
                 self._log.info(
                     "device_changed",
                     resource=inventory.resource_name,
@@ -233,9 +238,9 @@ class Daemon:
                     health=state,
                     was=was.health.value if was else "absent",
                     reason=now.reason if now else "",
-                    generation=inventory.generation,
+                    generation=generation,
                 )
-        if self._event_at is not None and len(transitions) > MAX_CHANGE_LINES:
+        if is_news and len(transitions) > MAX_CHANGE_LINES:
             more = len(transitions) - MAX_CHANGE_LINES
             self._log.info("more_devices_changed", resource=inventory.resource_name, devices=more)
 
@@ -244,7 +249,7 @@ class Daemon:
         self._event_at = time.monotonic()
         for resource, devices in changes.items():
             if (inventory := self.inventories.get(resource)) is not None:
-                self._tell(inventory, inventory.apply(devices, at=self._event_at))
+                self._tell_later(inventory, inventory.apply(devices, at=self._event_at))
         self._close_unused()
 
     def _open(self, resource: ResourceName, group: asyncio.TaskGroup) -> None:

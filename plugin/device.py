@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 DeviceID = NewType("DeviceID", str)
@@ -30,6 +31,7 @@ class Health(StrEnum):
     UNHEALTHY = "Unhealthy"
 
 
+@lru_cache(maxsize=4096)
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key that puts `node2` before `node10`."""
     # Asked of any name in a directory: "²" is a digit to str.isdigit and no number to int.

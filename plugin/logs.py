@@ -32,6 +32,8 @@ class _Waiting:
 
 
 _waiting: _Waiting | None = None
+_final: Any = None
+"""The process's one logger, once `load` has made it; finding it anew costs more than writing a line."""
 
 
 class Logger:
@@ -65,9 +67,7 @@ class Logger:
             if level in ("warning", "error"):
                 load()
             return
-        import structlog
-
-        getattr(structlog.get_logger(), level)(event, **self._bound, **values)
+        getattr(_final or _current(), level)(event, **self._bound, **values)
 
 
 def get_logger(**bound: object) -> Logger:
@@ -83,15 +83,20 @@ def defer(*, level: str, format_: str) -> None:
 
 def load() -> None:
     """Load and configure structlog, and write what has waited; nothing if nothing is deferred."""
-    global _waiting  # like structlog's own, the configuration is the process's
+    global _final, _waiting  # like structlog's own, the configuration is the process's
     if _waiting is None:
         return
-    import structlog
-
     configure(level=_waiting.level, format_=_waiting.format)
+    _final = _current().bind()
     lines, _waiting = _waiting.lines, None
     for level, event, values in lines:
-        getattr(structlog.get_logger(), level)(event, **values)
+        getattr(_final, level)(event, **values)
+
+
+def _current() -> Any:
+    import structlog
+
+    return structlog.get_logger()
 
 
 def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | None = None) -> None:

@@ -7,6 +7,7 @@ after the registration.
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -150,7 +151,8 @@ class DevicePluginServicer:
                         permissions=allocation.DEVICE_NODE_PERMISSIONS,
                     )
                 self._on_allocated([device.id for device in devices])
-                self._log.info("allocated", device_ids=list(container.devices_ids))
+                # After the answer: a log line takes longer than making it.
+                self._later(functools.partial(self._log.info, "allocated", device_ids=list(container.devices_ids)))
         except errors.UnknownDeviceError as error:
             await self._refuse(context, "unknown_device", grpc.StatusCode.INVALID_ARGUMENT, error)
         except errors.UnhealthyDeviceError as error:
@@ -179,6 +181,10 @@ class DevicePluginServicer:
         except DecodeError as error:
             self._log.warning("bad_request", message=kind.__name__, error=str(error))
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a {kind.__name__}: {error}")
+
+    @staticmethod
+    def _later(call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(call)
 
     def _known(self, device_ids: Iterable[str]) -> Iterable[Device]:
         for device_id in device_ids:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from plugin import attributes
@@ -164,23 +165,28 @@ def is_real_device(root: str, device: Device) -> bool:
     """Tell whether `device` is a real directory under `root` at this moment, reached through no link.
 
     The same of its device node, if it has one. Asked before a path goes to the kubelet: a link to / must not become a
-    mount of the host in a pod, and a link to a disk no device of it.
+    mount of the host in a pod, and a link to a disk no device of it. Names hold no slash, so that three looks
+    are enough.
     """
-    with opened(NodeEntry(RootEntry(root), device.node, 0)) as node_fd:
-        if node_fd is None:
-            return False
-        with opened_at(node_fd, device.class_name) as class_fd:
-            if class_fd is None:
-                return False
-            with opened_at(class_fd, str(device.number)) as device_fd:
-                return device_fd is not None and (not device.has_device_node or _has_node_still(device_fd))
-
-
-def _has_node_still(device_fd: int) -> bool:
+    path = root
     try:
-        return attributes.has_device_node(dir_fd=device_fd)
+        for name in (device.node, device.class_name, str(device.number)):
+            path = f"{path}/{name}"
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                return False
+        return not device.has_device_node or _has_node_still(path)
+    except OSError:
+        return False
+
+
+def _has_node_still(path: str) -> bool:
+    fd = attributes.open_directory(path)
+    try:
+        return attributes.has_device_node(dir_fd=fd)
     except attributes.AttributeFileError:
         return False
+    finally:
+        os.close(fd)
 
 
 class Complaints:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _nothing_waits_afterwards() -> Iterator[None]:
     yield
-    logs._waiting = None
+    logs._waiting = logs._final = None
 
 
 def test_a_line_carries_what_its_logger_is_bound_to() -> None:

@@ -1,0 +1,1 @@
+"""The benchmark: `make bench` (docs/speed.md). Never a test: figures are reported, not asserted."""
