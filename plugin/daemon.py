@@ -10,6 +10,7 @@ web         metrics and probes, after all the others     one, if wanted
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -98,16 +99,22 @@ class Daemon:
 
     async def _pump(self, group: asyncio.TaskGroup) -> None:
         """Carry what happens in the tree to the inventories, for ever."""
-        with watcher.Watcher["Entry"]() as watch, mounts.MountWatch(self.config.root, lambda: self._remount(watch)):
+        with (
+            watcher.Watcher["Entry"]() as watch,
+            mounts.MountWatch(self.config.root, lambda: self._remount(watch)) as mount_watch,
+        ):
             scanner = discovery.Scanner(self.config.root, host=self.config.host, domain=self.config.domain, watch=watch)
             self._scanner = scanner
             cause: str | None = "start"
             scanned_at = 0.0
             while True:
                 if cause is not None:
+                    mount_watch.take_note()
                     await self._scan(scanner, watch, cause)
                     scanned_at = time.monotonic()
                 published = await self._publish(scanner, group)
+                if cause == "start":
+                    gc.freeze()  # what the first reading made stays, and need not be looked through for garbage
                 self._note_present(scanner)
                 if published and self._event_at is not None:
                     # Lists follow each other at this distance at the least, more where making one takes longer, so
@@ -202,10 +209,12 @@ class Daemon:
                 listed = self._retention.retain(resource, known)
             if (transition := inventory.change(device_id, listed)) is not None:
                 transitions.append(transition)
+                self._count(inventory, transition)
             yield
         if transitions:
-            transitions += inventory.publish(at=self._event_at)
-            self._tell_later(inventory, transitions)
+            for transition in (let_in := inventory.publish(at=self._event_at)):
+                self._count(inventory, transition)
+            self._tell_later(inventory, transitions + let_in)
         if len(inventory.left_out) > left_out:
             self._log.error(
                 "too_many_devices",
@@ -216,31 +225,31 @@ class Daemon:
             )
         return bool(transitions)
 
-    def _tell_later(self, inventory: Inventory, transitions: list[Transition]) -> None:
-        """Count and log after the streams that this woke: a log line takes longer than all the rest of the way."""
-        is_news = self._event_at is not None
-        asyncio.get_running_loop().call_soon(self._tell, inventory, transitions, inventory.generation, is_news)
+    def _count(self, inventory: Inventory, transition: Transition) -> None:
+        was, now = transition.was, transition.now
+        node = (now or was).node  # type: ignore[union-attr]  # one of the two is a device
+        self.telemetry.count_change(
+            inventory.resource_name, node, was.health.value if was else None, now.health.value if now else None
+        )
 
-    def _tell(self, inventory: Inventory, transitions: list[Transition], generation: int, is_news: bool) -> None:
-        """Count and log what changed; the first list is not told device by device."""
-        for number, transition in enumerate(transitions):
+    def _tell_later(self, inventory: Inventory, transitions: list[Transition]) -> None:
+        """Log after the streams that this woke: a log line takes longer than all the rest of the way."""
+        if self._event_at is not None:  # the first list is not told device by device
+            asyncio.get_running_loop().call_soon(self._tell, inventory, transitions, inventory.generation)
+
+    def _tell(self, inventory: Inventory, transitions: list[Transition], generation: int) -> None:
+        for transition in transitions[:MAX_CHANGE_LINES]:
             was, now = transition.was, transition.now
-            state = now.health.value if now else telemetry.REMOVED
-            node = (now or was).node  # type: ignore[union-attr]  # one of the two is a device
-            self.telemetry.count_change(
-                inventory.resource_name, node, was.health.value if was else None, now.health.value if now else None
+            self._log.info(
+                "device_changed",
+                resource=inventory.resource_name,
+                device_id=(now or was).id,  # type: ignore[union-attr]  # one of the two is a device
+                health=now.health.value if now else telemetry.REMOVED,
+                was=was.health.value if was else "absent",
+                reason=now.reason if now else "",
+                generation=generation,
             )
-            if is_news and number < MAX_CHANGE_LINES:
-                self._log.info(
-                    "device_changed",
-                    resource=inventory.resource_name,
-                    device_id=(now or was).id,  # type: ignore[union-attr]  # one of the two is a device
-                    health=state,
-                    was=was.health.value if was else "absent",
-                    reason=now.reason if now else "",
-                    generation=generation,
-                )
-        if is_news and len(transitions) > MAX_CHANGE_LINES:
+        if len(transitions) > MAX_CHANGE_LINES:
             more = len(transitions) - MAX_CHANGE_LINES
             self._log.info("more_devices_changed", resource=inventory.resource_name, devices=more)
 
@@ -249,7 +258,10 @@ class Daemon:
         self._event_at = time.monotonic()
         for resource, devices in changes.items():
             if (inventory := self.inventories.get(resource)) is not None:
-                self._tell_later(inventory, inventory.apply(devices, at=self._event_at))
+                transitions = inventory.apply(devices, at=self._event_at)
+                for transition in transitions:
+                    self._count(inventory, transition)
+                self._tell_later(inventory, transitions)
         self._close_unused()
 
     def _open(self, resource: ResourceName, group: asyncio.TaskGroup) -> None:

@@ -43,7 +43,7 @@ class MountWatch:
             self._fd = os.open(_LIST, os.O_RDONLY | os.O_CLOEXEC)
             self._epoll = select.epoll()
             self._epoll.register(self._fd, select.EPOLLPRI)
-            self._mounts = relevant(self._read(), bytes(self._root), os.path.realpath(bytes(self._root)))
+            self.take_note()
         except OSError:
             self._close()
         else:
@@ -57,6 +57,12 @@ class MountWatch:
             self._timer.cancel()
         self._close()
 
+    def take_note(self) -> None:
+        """Take what is mounted now as known. Call it before each reading of the whole tree: a mount that is taken off
+        and made again looks the same, and only what was read in between tells them apart.
+        """
+        self._mounts = self._relevant()
+
     def _close(self) -> None:
         if self._epoll is not None:
             self._epoll.close()
@@ -66,27 +72,24 @@ class MountWatch:
             self._fd = None
 
     def _on_change(self) -> None:
-        # The kernel tells each change once to each open file, and looking at the epoll was that once.
+        assert self._epoll is not None
+        self._epoll.poll(0)  # the kernel told this change already, but it is this that lets it tell the next one
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(QUIET_S, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        try:
-            mounts = relevant(self._read(), bytes(self._root), os.path.realpath(bytes(self._root)))
-        except OSError:
-            mounts = frozenset()  # not known: better one reading of the tree too many
-        if mounts != self._mounts or not mounts:
-            self._mounts = mounts
+        if self._relevant() != self._mounts:
             self._changed()
 
-    def _read(self) -> bytes:
-        assert self._fd is not None
-        os.lseek(self._fd, 0, os.SEEK_SET)
+    def _relevant(self) -> frozenset[bytes]:
+        if self._fd is None:
+            return frozenset()
         raw = bytearray()
+        os.lseek(self._fd, 0, os.SEEK_SET)
         while piece := os.read(self._fd, 1 << 16):
             raw += piece
-        return bytes(raw)
+        return relevant(bytes(raw), bytes(self._root), os.path.realpath(bytes(self._root)))
 
 
 def relevant(mountinfo: bytes, *roots: bytes) -> frozenset[bytes]:

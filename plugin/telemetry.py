@@ -52,7 +52,8 @@ class Telemetry:
 
     def count_change(self, resource: str, node: str, was: str | None, now: str | None) -> None:
         """Count that a device of `node` went from one health to another; None where it was or is not listed."""
-        devices = self.devices.setdefault((resource, node), Counter(dict.fromkeys(HEALTH, 0)))
+        if (devices := self.devices.get((resource, node))) is None:
+            devices = self.devices[resource, node] = Counter(dict.fromkeys(HEALTH, 0))
         if was is not None:
             devices[was] -= 1
         if now is not None:
