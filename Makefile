@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt proto verify-proto lock clean-venv \
+.PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv \
 	cluster build start status pods break mend stop clean e2e image-size verify-image
 
 help: ## Print this list
@@ -84,6 +84,14 @@ image-size: ## Show what the image weighs, layer by layer
 
 verify-image: $(VENV)/.dev ## Run the image as the manifests say, against a fake kubelet (docker or podman, as root)
 	@$(BIN)/python hack/verify_image.py
+
+##@ Speed
+
+bench: $(VENV)/.dev ## Measure the plugin and the floors of this machine; AGAINST='other command' compares
+	$(BIN)/python -m hack.bench $(if $(AGAINST),--against '$(AGAINST)') $(BENCH)
+
+scale: $(VENV)/.run ## Many nodes on this machine, NODES=500 as a rule
+	@$(BIN)/python hack/scale.py --nodes $(or $(NODES),500)
 
 ##@ Clean
 
