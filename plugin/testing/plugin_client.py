@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 DIAL_TIMEOUT_S = 10.0
 """How long the kubelet tries to reach a plugin's socket (contract REG-6)."""
 
+_UNREADABLE = "grpc: failed to unmarshal the received message: string field contains invalid UTF-8"
+"""What a list in other bytes than UTF-8 comes to (contract PB-3)."""
+
 ReplyT = TypeVar("ReplyT", bound=message.Message)
 ReplyT_co = TypeVar("ReplyT_co", bound=message.Message, covariant=True)
 
@@ -130,7 +133,9 @@ class PluginClient:
         try:
             stream = self._stub.ListAndWatch(request)
             while (reply := await stream.read()) is not grpc.aio.EOF and not self._is_closed:
-                assert isinstance(reply, pluginapi.ListAndWatchResponse)
+                if not isinstance(reply, pluginapi.ListAndWatchResponse):
+                    error = call_log.RpcError(grpc.StatusCode.INTERNAL, _UNREADABLE)
+                    break  # grpcio hands out None for bytes that are no such message; grpc-go ends the stream
                 record.reply = reply
                 on_list(reply)
         except grpc.aio.AioRpcError as failure:

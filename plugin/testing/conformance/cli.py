@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add("--break", dest="break_", metavar="CMD", help="shell command that makes a device unhealthy")
     add("--mend", metavar="CMD", help="shell command that makes it healthy again")
     add("--kubelet", choices=[str(one) for one in kubelet.Mode], default="1.36", help="which one (default %(default)s)")
+    add("--brief", action="store_true", help="restart nothing: some seconds instead of a minute, fewer checks judged")
     for name, text in _LIMITS.items():
         default = getattr(Limits(), f"{name}_s")
         add(
@@ -107,6 +108,7 @@ def _settings(given: argparse.Namespace, plugin_dir: Path) -> Settings:
         resources=resources,
         break_command=given.break_,
         mend_command=given.mend,
+        is_brief=given.brief,
         mode=given.kubelet,
         limits=limits,
     )

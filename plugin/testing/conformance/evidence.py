@@ -80,8 +80,8 @@ class Change:
     """The resource that lost a healthy device; None if none did."""
     broken_s: float | None = None
     mended_s: float | None = None
-    before: int = 0
-    """Healthy devices before."""
+    ids: frozenset[str] = frozenset()
+    """The devices that it lost."""
     streams: frozenset[str] = frozenset()
     """Which streams were told of it: `kubelet`, `second`."""
 

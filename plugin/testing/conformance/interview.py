@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
+from plugin.api.deviceplugin.v1beta1 import constants
 from plugin.testing import plugin_client
 from plugin.testing.conformance import evidence, questions, subject
 
@@ -52,17 +53,27 @@ async def _break_and_mend(
     seen: evidence.Evidence, sight: Sight, running: kubelet.FakeKubelet, watchers: Sequence[questions.Watcher]
 ) -> None:
     settings, limit = seen.settings, seen.settings.limits.list_s
-    before = {one: len(sight.healthy(one)) for one in sight.resources}
-    if settings.break_command is None or not any(before.values()):
+    before = {one: set(sight.healthy(one)) for one in sight.resources}
+    if settings.break_command is None or not any(before.values()) or not seen.survived_unknown:
         return
     began = time.monotonic()
     await subject.run_hook(settings.break_command, settings)
 
     def streams(resource: str) -> set[str]:
         """Return the streams of *resource* on which a list with fewer healthy devices came."""
-        since = [one for one in sight.lists(resource, began) if one.healthy < before[resource]]
-        second = any(one.resource == resource and one.fewest_healthy < before[resource] for one in watchers)
-        return {*(["kubelet"] if since else []), *(["second"] if second else [])}
+        healthy = len(before[resource])
+        first = any(one.healthy < healthy for one in sight.lists(resource, began))
+        second = any(one.resource == resource and one.fewest_healthy < healthy for one in watchers)
+        return {*(["kubelet"] if first else []), *(["second"] if second else [])}
+
+    def newest(resource: str) -> dict[str, str]:
+        """Return the last list on either stream: which one it comes on is another question."""
+        lists = [
+            (one.at, {key: health for key, (health, _) in one.devices.items()})
+            for one in running.history(resource)[-1:]
+        ]
+        lists += [(one.at, one.health) for one in watchers if one.resource == resource]
+        return max(lists, key=lambda one: one[0])[1]
 
     def loser() -> str | None:
         return next((one for one in before if streams(one)), None)
@@ -72,21 +83,15 @@ async def _break_and_mend(
     if lost is None:
         seen.change = evidence.Change()
         return
+    said = newest(lost)
+    ids = {one for one in before[lost] if said.get(one, constants.HEALTHY) != constants.HEALTHY}
+    ids = ids or before[lost] - said.keys()
     open_streams = 1 + sum(one.resource == lost for one in watchers)
     await sight.until(lambda: len(streams(lost)) == open_streams, settings.limits.quiet_s)
     mended_s = None
     if settings.mend_command is not None:
         began_again = time.monotonic()
         await subject.run_hook(settings.mend_command, settings)
-
-        def is_mended() -> bool:
-            """Look at the newest list on either stream: which one it comes on is another question."""
-            newest = max(
-                [(one.at, one.healthy) for one in running.history(lost)[-1:]]
-                + [(one.at, one.healthy) for one in watchers if one.resource == lost]
-            )
-            return newest[1] >= before[lost]
-
-        if await sight.until(is_mended, limit):
+        if await sight.until(lambda: all(newest(lost).get(one) == constants.HEALTHY for one in ids), limit):
             mended_s = time.monotonic() - began_again
-    seen.change = evidence.Change(lost, broken_s, mended_s, before[lost], frozenset(streams(lost)))
+    seen.change = evidence.Change(lost, broken_s, mended_s, frozenset(ids), frozenset(streams(lost)))

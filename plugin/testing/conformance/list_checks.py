@@ -30,7 +30,7 @@ def first_list(seen: Evidence) -> Result:
     expected = [one for one in expected if one not in unreadable]
     if not expected:
         return verdict.unjudged("its list cannot be read" if unreadable else "no registration was accepted")
-    arrived = seen.instances[0].arrived_s if seen.instances else {}
+    arrived = next((life.arrived_s for life in seen.instances if life.arrived_s), {})
     limit, faults = seen.settings.limits.list_s, []
     for one in expected:
         if one not in arrived:
@@ -105,7 +105,9 @@ def health_updates(seen: Evidence) -> Result:
     if change.resource is None or change.broken_s is None:
         return verdict.broken(f"no list with fewer healthy devices within {limit:g} s of --break")
     if change.mended_s is None and seen.settings.mend_command is not None:
-        return verdict.broken(f"{change.resource}: not {change.before} healthy again within {limit:g} s of --mend")
+        return verdict.broken(
+            f"{change.resource}: {', '.join(sorted(change.ids)[:3])} not healthy again within {limit:g} s of --mend"
+        )
     times = [f"{took * 1000:.0f} ms" for took in (change.broken_s, change.mended_s) if took is not None]
     return verdict.kept(f"{change.resource}: {' and '.join(times)}, commands included")
 

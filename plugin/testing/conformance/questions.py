@@ -112,10 +112,10 @@ class Watcher:
         self.error = ""
         self.at = 0.0
         """When the last list came."""
-        self.healthy = 0
-        """Healthy devices of the last list."""
+        self.health: dict[str, str] = {}
+        """The last list."""
         self.fewest_healthy = sys.maxsize
-        """And of that list which had fewest."""
+        """Healthy devices of that list which had fewest."""
         self._path = socket_path
         self._on_list = on_list
         self._first: asyncio.Future[frozenset[str] | None] = asyncio.get_running_loop().create_future()
@@ -147,8 +147,8 @@ class Watcher:
 
     def _note(self, message: pluginapi.ListAndWatchResponse) -> None:
         self.at = time.monotonic()
-        self.healthy = sum(one.health == constants.HEALTHY for one in message.devices)
-        self.fewest_healthy = min(self.fewest_healthy, self.healthy)
+        self.health = {one.ID: one.health for one in message.devices}
+        self.fewest_healthy = min(self.fewest_healthy, list(self.health.values()).count(constants.HEALTHY))
         if not self._first.done():
             self._first.set_result(frozenset(one.ID for one in message.devices))
         self._on_list()

@@ -20,8 +20,14 @@ _NOT_OURS = verdict.unjudged("the kit did not start the process")
 def _judge(seen: Evidence, name: str) -> Result:
     recovery = seen.recoveries.get(name)
     if recovery is None:
-        return verdict.unjudged("the plugin was not registered before")
+        return _not_tried(seen)
     return _recovered(recovery, seen.settings.limits.recovery_s)
+
+
+def _not_tried(seen: Evidence) -> Result:
+    return verdict.unjudged(
+        "not tried, being brief" if seen.settings.is_brief else "the plugin was not registered before"
+    )
 
 
 def _recovered(recovery: Recovery, limit: float) -> Result:
@@ -72,7 +78,7 @@ def survives_absent_kubelet(seen: Evidence) -> Result:
 def survives_kill(seen: Evidence) -> Result:
     """Registers after a SIGKILL and a new start, with its old sockets still there."""
     if seen.revival is None:
-        return _NOT_OURS if not seen.settings.command else verdict.unjudged("the plugin was not registered before")
+        return _not_tried(seen) if seen.settings.command else _NOT_OURS
     return _recovered(seen.revival, seen.settings.limits.start_s)
 
 
@@ -80,7 +86,7 @@ def survives_kill(seen: Evidence) -> Result:
 def clears_stale_sockets(seen: Evidence) -> Result:
     """Started after a SIGKILL, removes the sockets that the killed process left."""
     if seen.stale_sockets is None:
-        return _NOT_OURS if not seen.settings.command else verdict.unjudged("it did not come back after SIGKILL")
+        return _not_tried(seen) if seen.settings.command else _NOT_OURS
     return verdict.judged([f"{one} is left" for one in seen.stale_sockets], "none left")
 
 

@@ -43,6 +43,8 @@ class Settings:
     """Shell command that makes a device unhealthy."""
     mend_command: str | None = None
     """Shell command that makes it healthy again."""
+    is_brief: bool = False
+    """Whether the first life is enough: no restarts of anything, no signals but the last."""
     mode: str = "1.36"
     """Which kubelet (`plugin.testing.Mode`)."""
     limits: Limits = dataclasses.field(default_factory=Limits)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.api.deviceplugin.v1beta1 import constants
-from plugin.testing import checkpoint, registration
+from plugin.testing import checkpoint, registration, resource_name
 from plugin.testing.conformance import evidence
 
 if TYPE_CHECKING:
@@ -50,6 +50,13 @@ class Sight:
     def accepted(self) -> list[str]:
         """Return the resources that were ever registered."""
         return sorted({one.resource_name for one in self._kubelet.registrations if one.error is None})
+
+    def is_refused_for_good(self) -> bool:
+        """Tell whether all that was ever sent is what no kubelet accepts, whenever it is sent (contract REG-4)."""
+        sent = self._kubelet.registrations
+        return bool(sent) and all(
+            one.version != constants.VERSION or not resource_name.is_extended(one.resource_name) for one in sent
+        )
 
     def registered(self, resource: str) -> registration.Registration | None:
         """Return the last registration of a resource that was accepted."""
@@ -97,21 +104,26 @@ class Sight:
         return found
 
     def options(self) -> dict[str, evidence.Options]:
-        """Return what GetDevicePluginOptions was answered last, by resource."""
-        found = {}
+        """Return what GetDevicePluginOptions was answered last, by resource, and the longest that it took."""
+        found: dict[str, evidence.Options] = {}
         for call in self._kubelet.calls.of("GetDevicePluginOptions"):
             if isinstance(call.reply, pluginapi.DevicePluginOptions) and call.duration_s is not None:
+                slowest = found[call.resource].duration_s if call.resource in found else 0.0
                 found[call.resource] = evidence.Options(
-                    call.reply.pre_start_required, call.reply.get_preferred_allocation_available, call.duration_s
+                    call.reply.pre_start_required,
+                    call.reply.get_preferred_allocation_available,
+                    max(slowest, call.duration_s),
                 )
         return found
 
     def stream_errors(self) -> dict[str, str]:
         """Return the errors with which a list could not be received, by resource."""
-        failed = {
-            call.resource: str(call.error) for call in self._kubelet.calls.of("ListAndWatch") if call.error is not None
-        }
-        return {one: said for one, said in failed.items() if "larger than max" in said or "deserializ" in said}
+        failed = {}
+        for call in self._kubelet.calls.of("ListAndWatch"):
+            said = str(call.error or "")
+            if "larger than max" in said or "unmarshal" in said:
+                failed[call.resource] = said
+        return failed
 
     def list_sizes(self) -> dict[str, int]:
         """Return the bytes of each resource's largest list with every device unhealthy (contract LIM-1)."""

@@ -62,6 +62,9 @@ class Story:
             await self._revive()
         if self._plugin.is_ours and self._sight.is_up():
             await self._stop()
+        if self._settings.is_brief:
+            return
+        if self.seen.stop is not None:
             await self._new_life()
         await self._disturb()
         if self._plugin.is_ours and self._sight.is_up():
@@ -100,11 +103,13 @@ class Story:
         else:
             exit_code = None if self._plugin.is_running else self._plugin.exit_code
             waited = evidence.Recovery(None, self._settings.resources or ("nothing came",), exit_code)
-            if self._plugin.is_ours:
+            if self._plugin.is_ours and not self._sight.is_refused_for_good():
                 await self._plugin.kill()
                 self._sight.remove_sockets()
                 await self._begin_life()
-            if not await self._sight.until(lambda: bool(self._sight.accepted()), self._limits.start_s):
+            if self._sight.is_refused_for_good() or not await self._sight.until(
+                lambda: bool(self._sight.accepted()), self._limits.start_s
+            ):
                 self._sight.resources = list(self._settings.resources)
                 return False
         self.seen.recoveries[recovery_checks.WAITING] = waited

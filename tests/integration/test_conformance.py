@@ -1,0 +1,160 @@
+"""The conformance kit: our plugin keeps every fact that applies, and each broken plugin breaks the one that it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from plugin.testing.conformance import catalogue, story
+from plugin.testing.conformance.settings import Limits, Settings
+from plugin.testing.conformance.verdict import Verdict
+from tests.broken_plugins.every import EVERY
+from tests.factories import make_tree
+from tests.running import running_plugin
+
+ROOT = Path(__file__).parents[2]
+
+AT_ONCE = 16
+LIMITS = Limits(
+    start_s=8.0, options_s=2.0, list_s=2.0, reply_s=2.0, recovery_s=4.0, stop_s=2.0, absent_s=0.4, quiet_s=0.4
+)
+"""Short, so that faults cost little; long enough for six plugins that start at once on two cores."""
+
+LATE_LIMITS = dataclasses.replace(LIMITS, absent_s=2.0)
+LARGE_LIMITS = dataclasses.replace(LIMITS, list_s=10.0)
+
+IN_ITS_FIRST_LIFE = {name for name, kind in EVERY.items() if kind.__module__.rpartition(".")[2] != "recovery"} - {
+    "Sound",
+    "ReusesItsSocketName",
+}
+"""Faults that show before anything is restarted; what they do later is not looked at, which saves two starts each."""
+
+Findings = dict[str, catalogue.Finding]
+
+
+async def examine(
+    command: list[str],
+    directory: Path,
+    *,
+    break_: str,
+    mend: str,
+    resources: tuple[str, ...] = (),
+    brief: bool = False,
+    limits: Limits = LIMITS,
+) -> Findings:
+    settings = Settings(
+        command=tuple(command),
+        plugin_dir=directory / "device-plugins",
+        break_command=break_,
+        mend_command=mend,
+        resources=resources,
+        is_brief=brief,
+        limits=limits,
+    )
+    return {one.check.name: one for one in catalogue.judge(await story.tell(settings))}
+
+
+def broken(findings: Findings) -> dict[str, str]:
+    return {name: one.result.evidence for name, one in findings.items() if one.result.verdict is Verdict.BROKEN}
+
+
+def unjudged(findings: Findings) -> set[str]:
+    return {name for name, one in findings.items() if one.result.verdict is Verdict.UNJUDGED}
+
+
+def limits_of(name: str) -> Limits:
+    if name in ("GivesUpWithoutAKubelet", "DiesWhenTheKubeletIsAway"):
+        return LATE_LIMITS
+    if name == "NeverRegistersAgain":
+        return dataclasses.replace(LIMITS, recovery_s=2.0)
+    return LARGE_LIMITS if "Oversize" in name else LIMITS
+
+
+async def examine_broken(names: list[str]) -> dict[str, Findings]:
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(name: str, directory: str) -> Findings:
+        resources = tuple(kind.resource for kind in getattr(EVERY[name], "together", ()))
+        state = Path(directory) / "broken"
+        command = [sys.executable, "-m", "tests.broken_plugins", name, str(state)]
+        async with turn:
+            return await examine(
+                command, Path(directory), break_=f"touch {state}", mend=f"rm {state}",
+                resources=resources, brief=name in IN_ITS_FIRST_LIFE, limits=limits_of(name),
+            )  # fmt: skip  # what is run, and how
+
+    with tempfile.TemporaryDirectory(prefix="fhb-", dir="/tmp") as directory:
+        places = [Path(directory) / str(number) for number in range(len(names))]
+        for place in places:
+            place.mkdir()
+        found = await asyncio.gather(*map(one, names, map(str, places)))
+    return dict(zip(names, found, strict=True))
+
+
+def slowness(name: str) -> tuple[bool, int, str]:
+    return name in IN_ITS_FIRST_LIFE and name != "NeverRegisters", -len(EVERY[name].breaks), name
+
+
+@pytest.fixture(scope="module")
+def every(request: pytest.FixtureRequest) -> dict[str, Findings]:
+    """What the kit finds on all broken plugins that were selected, examined several at a time."""
+    # The slow ones first: they wait for what never comes.
+    wanted = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
+    return asyncio.run(examine_broken(sorted(wanted & {*EVERY}, key=slowness)))
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_each_broken_plugin_breaks_what_it_is_for_and_nothing_else(name: str, every: dict[str, Findings]) -> None:
+    found = broken(every[name])
+
+    assert set(found) == EVERY[name].breaks, found
+
+
+OUR_CHECKS_THAT_DO_NOT_APPLY = {"cdi-names"}
+
+
+async def test_our_plugin_keeps_every_fact_that_applies(short_dir: Path) -> None:
+    tree = make_tree(short_dir / "tree", "node1/dev1/1", "node1/dev1/2", "node1/dev2/1", "node1/dev3/1")
+    health = tree / "node1/dev1/1/health"
+    command = [
+        sys.executable, "-m", "plugin", "--root", str(tree), "--plugin-dir", "{plugin_dir}",
+        "--pod-resources", "{pod_resources}", "--pre-start-check", "true",
+    ]  # fmt: skip  # flags and values side by side
+
+    found = await examine(command, short_dir, break_=f"echo unhealthy > {health}", mend=f"echo healthy > {health}")
+
+    assert broken(found) == {}
+    assert unjudged(found) == OUR_CHECKS_THAT_DO_NOT_APPLY
+
+
+async def test_a_plugin_that_runs_already_is_judged_and_never_signalled(short_dir: Path) -> None:
+    plugin_dir = short_dir / "device-plugins"
+    plugin_dir.mkdir()
+    tree = make_tree(short_dir / "tree", "node1/dev1/1", "node1/dev2/1")
+    async with running_plugin("--root", str(tree), "--plugin-dir", str(plugin_dir), "--pod-resources", "") as process:
+        found = await examine([], short_dir, break_="true", mend="true")
+
+        assert process.returncode is None
+        assert set(broken(found)) == {"health-updates"}  # the command breaks nothing
+        assert {"stops-cleanly", "survives-kill", "endpoint-unique"} <= unjudged(found)
+        assert found["survives-kubelet-restart"].result.verdict is Verdict.KEPT
+    assert [path.name for path in plugin_dir.iterdir() if not path.name.startswith("fakehw-")] == []
+
+
+def test_every_check_is_broken_by_some_plugin() -> None:
+    names = {one.name for checks in catalogue.GROUPS.values() for one in checks}
+
+    assert set().union(*(kind.breaks for kind in EVERY.values())) == names
+
+
+def test_facts_are_numbers_of_the_contract() -> None:
+    contract = (ROOT / "docs" / "kubelet-contract.md").read_text()
+    known = set(re.findall(r"\*\*([A-Z]+-\d+)[ *]", contract))
+
+    assert {fact for checks in catalogue.GROUPS.values() for one in checks for fact in one.facts} <= known
