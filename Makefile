@@ -45,6 +45,11 @@ proto: $(VENV)/.dev ## Regenerate plugin/api from proto/
 lock: $(VENV)/.dev ## Pin the newest allowed versions, with hashes (deploy/requirements.txt, hack/requirements-dev.txt)
 	hack/update-lock.sh
 
+##@ Docs
+
+pictures: $(VENV)/.dev ## Draw the pictures of the documentation anew (docs/pictures)
+	$(BIN)/python hack/pictures.py
+
 ##@ Cluster (kind and Docker to make one; kubectl and any cluster for the rest: docs/deploy.md)
 
 export IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON

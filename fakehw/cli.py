@@ -7,6 +7,7 @@ stderr; a spec with many errors names them all.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import re
@@ -67,6 +68,13 @@ _EXAMPLES: Final = {
   fakehw unplug node2/dev3/2
   fakehw unplug node2/dev3/2 node2/dev3/3
   fakehw unplug node2/dev3                              # the whole class; node2: the whole node""",
+    "events": """\
+  fakehw events                                         # what is broken, since when and why
+  fakehw events --follow -o json | jq 'select(.health == "unhealthy")'""",
+    "top": """\
+  fakehw top
+  fakehw top --pod-resources /var/lib/kubelet/pod-resources/kubelet.sock
+  fakehw top | tee what-happened.txt                    # lines, where there is no terminal""",
     "scenario": """\
   fakehw scenario list                                  # the gallery
   fakehw scenario run flapping-link --dry-run           # what would happen, and when?
@@ -169,6 +177,22 @@ def make_parser() -> argparse.ArgumentParser:
     unplug = add("unplug", _unplug, "pull devices, classes or nodes out, until they are plugged in or built again")
     _add_paths(unplug)
     _add_root(unplug)
+
+    events = add("events", _events, "say what is unhealthy, and with --follow whatever happens from now on")
+    _add_root(events)
+    events.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    events.add_argument("-o", "--output", choices=("lines", "json"), default="lines", help="default: lines")
+
+    top = add("top", _top, "live view of a tree, with keys to break, mend, plug and unplug (pip install 'fakehw[top]')")
+    _add_root(top)
+    top.add_argument(
+        "--pod-resources",
+        metavar="SOCKET",
+        type=Path,
+        action="append",
+        default=[],
+        help="a kubelet's PodResources socket, asked every 2 s who holds what; may be given for several kubelets",
+    )
 
     scenario_cli.add_to(add("scenario", _no_command, "run timed faults, each with a receipt"), _Parser, _add_root)
 
@@ -280,6 +304,36 @@ def _unplug(arguments: argparse.Namespace) -> None:
         _say(f"{path} unplugged")
 
 
+def _events(arguments: argparse.Namespace) -> None:
+    import asyncio  # it and what follows would cost every other command half its time
+
+    from fakehw import events
+
+    as_json = arguments.output == "json"
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(events.tell(arguments.root, follow=arguments.follow, as_json=as_json, say=_say_now))
+
+
+def _top(arguments: argparse.Namespace) -> None:
+    import asyncio
+
+    from fakehw import events
+
+    if sys.stdout.isatty() and sys.stdin.isatty():
+        try:
+            from fakehw import top
+        except ImportError as error:
+            raise InputError(f"{error.name}: not installed: pip install 'fakehw[top]'") from None
+        top.run(arguments.root, arguments.pod_resources)
+        return
+
+    def table() -> str:
+        return listing.as_table(FakeTree(arguments.root).read())
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(events.tell(arguments.root, follow=True, as_json=False, say=_say_now, greeting=table))
+
+
 def _no_command(_: argparse.Namespace) -> None:
     raise InputError("run, list: one of them must follow (scenario)")
 
@@ -309,6 +363,12 @@ def _report(plan: Plan, root: Path, *, dry_run: bool) -> None:
 def _say(text: str) -> None:
     """Print for the person or program that called us."""
     sys.stdout.write(f"{text}\n")
+
+
+def _say_now(text: str) -> None:
+    """Print for somebody who is watching."""
+    _say(text)
+    sys.stdout.flush()
 
 
 def _tell(line: str) -> None:

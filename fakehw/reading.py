@@ -117,6 +117,11 @@ def read_root(root_fd: int) -> Tree:
     return tree
 
 
+def read_device(class_fd: int, path: TreePath) -> DeviceReading | None:
+    """Read the device `path` in its class, which is open; None where there is no directory for it."""
+    return _read_device(Tree(), class_fd, path, [])
+
+
 def _read_node(tree: Tree, root_fd: int, path: TreePath) -> None:
     with _opened(tree, path, path.node, root_fd) as fd:
         if fd is None:

@@ -27,7 +27,8 @@ CLOSE_WRITE: Final = int(inotify_simple.flags.CLOSE_WRITE)
 ISDIR: Final = int(inotify_simple.flags.ISDIR)
 VANISHING: Final = int(inotify_simple.flags.DELETE | inotify_simple.flags.MOVED_FROM)
 GONE: Final = int(inotify_simple.flags.DELETE_SELF | inotify_simple.flags.MOVE_SELF | inotify_simple.flags.UNMOUNT)
-APPEARING: Final = int(inotify_simple.flags.CREATE | inotify_simple.flags.MOVED_TO)
+MOVED_TO: Final = int(inotify_simple.flags.MOVED_TO)
+APPEARING: Final = int(inotify_simple.flags.CREATE) | MOVED_TO
 
 DIRECTORY: Final = (
     CLOSE_WRITE
@@ -76,10 +77,12 @@ class Watch(Generic[Target]):
         self._targets[wd] = target
         return wd
 
-    def remove(self, wd: int) -> None:
-        """Stop watching."""
+    def remove(self, wd: int, target: Target) -> None:
+        """Stop watching, unless the directory was moved and its watch serves another target by now."""
         assert self._inotify is not None
-        self._targets.pop(wd, None)
+        if self._targets.get(wd) != target:
+            return
+        del self._targets[wd]
         with contextlib.suppress(OSError):  # the directory is gone, and the watch with it
             self._inotify.rm_watch(wd)
 
@@ -96,14 +99,17 @@ class Watch(Generic[Target]):
                 events.append(Event(target, name, mask))
         return events
 
-    async def wait(self) -> None:
-        """Wait until there are events."""
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait until there are events, or `timeout` seconds are over."""
         assert self._inotify is not None
         loop, fd = asyncio.get_running_loop(), self._inotify.fileno()
         readable = asyncio.Event()
         loop.add_reader(fd, readable.set)
         try:
-            await readable.wait()
+            async with asyncio.timeout(timeout):
+                await readable.wait()
+        except TimeoutError:
+            return
         finally:
             loop.remove_reader(fd)
 

@@ -1,0 +1,172 @@
+"""The follower of a tree, and `fakehw events` and `fakehw top` where there is no terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fakehw import FakeTree, make_topology
+from fakehw.errors import InputError, TreeError
+from fakehw.following import Follower, Sight
+from fakehw.layout import Health, TreePath
+from tests.factories import make_tree
+from tests.running import DEADLINE_S, shell
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+TWO = TreePath("node2", "dev3", 2)
+GOOD = Sight(Health.HEALTHY)
+
+
+async def until(follower: Follower, holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not holds():
+            await follower.happenings()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo unhealthy hot > node2/dev3/2/health",
+        "printf 'unhealthy\\nhot\\n' > x; mv x node2/dev3/2/health",
+        "cp node2/dev3/2/health node2/dev3/2/health~; rm node2/dev3/2/health; echo unhealthy hot > node2/dev3/2/health",
+        ": > node2/dev3/2/health; echo unhealthy hot > node2/dev3/2/health",
+        "mv node2/dev3/2 node2/dev3/.aside; echo unhealthy hot > node2/dev3/.aside/health; mv node2/dev3/.aside node2/dev3/2",
+    ],
+)
+async def test_however_a_file_is_saved_the_view_ends_with_what_it_says(command: str, root: Path) -> None:
+    with Follower(root) as follower:
+        assert follower.devices[TWO] == GOOD
+        await shell(command, root)
+        await until(follower, lambda: follower.devices.get(TWO) == Sight(Health.UNHEALTHY, "hot"))
+
+
+async def test_writing_in_place_never_shows_an_empty_file(root: Path) -> None:
+    seen = []
+    with Follower(root) as follower:
+        for number in range(20):
+            (root / "node2/dev3/2/health").write_text(f"healthy {number}\n")
+            await until(follower, lambda: follower.devices[TWO].reason == str(number))  # noqa: B023  # waited for at once
+            seen.append(follower.devices[TWO].health)
+    assert set(seen) == {Health.HEALTHY}
+
+
+async def test_devices_classes_and_nodes_come_and_go(root: Path) -> None:
+    with Follower(root) as follower:
+        await shell("mkdir node2/dev3/9 && echo healthy > node2/dev3/9/health && echo 1 > node2/dev3/9/numa_node", root)
+        nine = TreePath("node2", "dev3", 9)
+        await until(follower, lambda: follower.devices.get(nine) == Sight(Health.HEALTHY, "", 1))
+        FakeTree(root).unplug("node2/dev3")
+        await until(follower, lambda: set(follower.devices) == {TreePath("node2", "dev2", 1)})
+        assert TreePath("node2", "dev3") not in follower.resources
+        FakeTree(root).build(
+            make_topology(
+                {"nodes": {"rack": {"host": "h", "classes": {"gpu": {"count": 2, "resource": "nvidia.com/gpu"}}}}}
+            )
+        )
+        gpu = TreePath("rack", "gpu", 2)
+        await until(follower, lambda: gpu in follower.devices)
+        assert (follower.host_of(gpu), follower.resource_of(gpu)) == ("h", "nvidia.com/gpu")
+        (root / "rack/gpu/resource").write_text("amd.com/gpu\n")
+        await until(follower, lambda: follower.resource_of(gpu) == "amd.com/gpu")
+        await shell("rm -r rack", root)
+        await until(follower, lambda: gpu not in follower.devices)
+
+
+async def test_a_hostile_tree_does_not_stop_it(root: Path) -> None:
+    with Follower(root) as follower:
+        await shell(
+            "rm node2/dev3/1/health; mkfifo node2/dev3/1/health; ln -s / node2/dev3/7; ln -sfn /etc node9; rm -r node2/dev3/3; touch node2/dev3/3",
+            root,
+        )
+        await until(follower, lambda: TreePath("node2", "dev3", 3) not in follower.devices)
+        await until(follower, lambda: follower.devices[TreePath("node2", "dev3", 1)].health is Health.UNHEALTHY)
+        assert follower.devices.keys() == {TreePath("node2", "dev2", 1), TreePath("node2", "dev3", 1), TWO}
+
+
+async def test_a_tree_that_goes_away_is_said(root: Path) -> None:
+    with pytest.raises(InputError, match="must be the directory of a tree"):
+        Follower(root / "nowhere").__enter__()
+    with Follower(root) as follower:
+        root.rename(root.parent / "elsewhere")
+        with pytest.raises(TreeError, match="is gone"):
+            await until(follower, lambda: False)
+
+
+async def test_ten_thousand_devices_are_followed_one_by_one(tmp_path: Path) -> None:
+    FakeTree(tmp_path).build(make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 10_000}}}}}))
+    with Follower(tmp_path) as follower:
+        assert len(follower.devices) == 10_000
+        (tmp_path / "n/dev1/7777/health").write_text("unhealthy\n")
+        (happening,) = await follower.happenings()
+        assert happening.path == TreePath("n", "dev1", 7777)
+
+
+@contextlib.asynccontextmanager
+async def running(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fakehw", *arguments, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip  # the command stays on one line
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def line(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(DEADLINE_S):
+        return (await process.stdout.readline()).decode().rstrip("\n")
+
+
+async def test_events_say_what_is_broken_and_go_on_with_what_happens(root: Path) -> None:
+    (root / "node2/dev3/1/health").write_text("unhealthy since yesterday\n")
+    async with running("events", "--follow", "-o", "json", "--root", str(root)) as process:
+        first = json.loads(await line(process))
+        assert (first["path"], first["was"], first["health"], first["reason"]) == (
+            "/node2/dev3/1",
+            "unhealthy",
+            "unhealthy",
+            "since yesterday",
+        )
+        (root / "node2/dev3/2/health").write_text("unhealthy over temperature\n")
+        event = json.loads(await line(process))
+        event.pop("timestamp")
+        assert event == {
+            "path": "/node2/dev3/2", "id": "node2-dev3-2", "resource": "myplugin.io/mydevice-3", "host": "kind-worker2",
+            "was": "healthy", "health": "unhealthy", "reason": "over temperature", "numa_node": None,
+        }  # fmt: skip  # one row
+        FakeTree(root).unplug("node2/dev3/2")
+        assert json.loads(await line(process))["health"] == "absent"
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+
+
+async def test_events_without_follow_end(root: Path) -> None:
+    (root / "node2/dev3/1/health").write_text("unhealthy since yesterday\n")
+    async with running("events", "--root", str(root)) as process:
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    (text,) = out.decode().splitlines()
+    assert text.endswith("Z  /node2/dev3/1  unhealthy: since yesterday")
+
+
+async def test_top_prints_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "t", "node1/dev1/1")
+    async with running("top", "--root", str(root)) as process:
+        assert (await line(process)).startswith("PATH")
+        assert "/node1/dev1/1" in await line(process)
+        (root / "node1/dev1/1/health").write_text("unhealthy hot\n")
+        assert (await line(process)).endswith("/node1/dev1/1  healthy -> unhealthy: hot")
