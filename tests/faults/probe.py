@@ -21,11 +21,14 @@ class Turns:
     def __init__(self) -> None:
         self.longest_s = self.longest_cpu_s = 0.0
         self.began: tuple[float, float] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     def end(self) -> None:
-        if self.began is not None:
-            self.longest_s = max(self.longest_s, time.perf_counter() - self.began[0])
-            self.longest_cpu_s = max(self.longest_cpu_s, time.thread_time() - self.began[1])
+        began, self.began = self.began, None  # a signal may come in between
+        if began is not None:
+            spent = time.perf_counter() - began[0]
+            self.longest_s = max(self.longest_s, spent)
+            self.longest_cpu_s = max(self.longest_cpu_s, min(spent, time.thread_time() - began[1]))
 
     def begin(self) -> None:
         self.began = time.perf_counter(), time.thread_time()
@@ -38,6 +41,7 @@ def main() -> int:
 
     def measured(self: selectors.EpollSelector, timeout: float | None = None) -> object:
         turns.end()
+        turns.loop = asyncio.get_running_loop()
         try:
             return select(self, timeout)
         finally:
@@ -47,8 +51,7 @@ def main() -> int:
 
     def report(*_: object) -> None:
         turns.end()
-        loops = [task.get_loop() for task in asyncio.tasks._all_tasks]  # type: ignore[attr-defined]  # of any loop
-        tasks = sorted({task.get_name() for loop in loops[:1] for task in asyncio.all_tasks(loop)})
+        tasks = sorted({task.get_name() for task in asyncio.all_tasks(turns.loop)}) if turns.loop else []
         figures = {"turn_s": turns.longest_s, "turn_cpu_s": turns.longest_cpu_s, "tasks": tasks}
         turns.longest_s = turns.longest_cpu_s = 0.0
         os.write(report_to, json.dumps(figures).encode() + b"\n")

@@ -80,8 +80,11 @@ class Plugin:
         def found() -> dict[str, Any] | None:
             return next((entry for entry in self.log[since:] if entry["event"] == event), None)
 
-        async with asyncio.timeout(DEADLINE_S), self._news:
-            await self._news.wait_for(lambda: found() is not None)
+        try:
+            async with asyncio.timeout(DEADLINE_S), self._news:
+                await self._news.wait_for(lambda: found() is not None)
+        except TimeoutError:
+            raise AssertionError(f"no {event} in the log since line {since}, but {self.log[-5:]}") from None
         entry = found()
         assert entry is not None
         return entry

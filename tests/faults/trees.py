@@ -113,7 +113,7 @@ for what in ("a FIFO", "a socket", "a character device", "an absolute link", "a 
     )  # fmt: skip  # one row a kind
 
 TREE = "Hostile names, sizes and moves"
-NAMES = ("4\n", " 5", "..6", "...", "07", "x" * 255, "８", "²", "-1", "4\udcff", "1e3", "\u202e9", "node\\x2d", "%s")
+NAMES = ("4\n", " 5", "..6", "...", "07", "x" * 255, "８", "²", "-1", "4\udcff", "1e3", "\u202e9", "node\\x2d", "%s")  # noqa: RUF001  # digits of other scripts, on purpose
 
 
 @fault(TREE, "names with newline, spaces, dots, 255 characters, bytes, digits of other scripts", SKIPPED)
@@ -157,7 +157,9 @@ async def class_swapped(one: Stage) -> None:
     await one.converged()
 
 
-@fault(TREE, "a device removed and made again at once, 50 times", "Still followed (its inode number may be the old one)")
+@fault(
+    TREE, "a device removed and made again at once, 50 times", "Still followed (its inode number may be the old one)"
+)
 async def made_again(one: Stage) -> None:
     for _ in range(50):
         await one.shell("rm -r tree/node2/dev3/3; mkdir tree/node2/dev3/3; echo healthy > tree/node2/dev3/3/health")
@@ -255,7 +257,7 @@ async def disk_full(one: Stage) -> None:
 async def crowd(one: Stage) -> None:
     one.path("node2/dev3/2/.many").mkdir()
     make = "import os,sys\nfor n in range(100000): os.close(os.open(f'{sys.argv[1]}/x{n}', os.O_CREAT|os.O_WRONLY))"
-    await one.shell(f"{sys.executable} -c \"{make}\" tree/node2/dev3/2")
+    await one.shell(f'{sys.executable} -c "{make}" tree/node2/dev3/2')
     await one.serves_others()
     await one.serves_others("node2/dev3/2")
     await one.shell("find tree/node2/dev3/2 -name 'x*' -delete; rmdir tree/node2/dev3/2/.many")

@@ -1,0 +1,29 @@
+"""Every fault of `make faults`, a try or two each: on the plugin as a process, with real inotify and real sockets."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults import catalogue, run
+
+LONG = ("for 30 s", "100,000 files", "50,000 devices", "reads its stream slowly", "never called", "a pod holds",
+        "is dropped while", "max_user_watches")  # fmt: skip
+"""Faults that take long to play: `make faults` plays them, and other tests know their essence."""
+
+TRIES = 2
+TURN_CPU_S = 0.1
+"""Processor time of the longest turn of the loop: the time by the clock is the machine's as much as ours."""
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [one for one in catalogue.all_faults() if not any(word in one.name for word in LONG)],
+    ids=lambda fault: f"{fault.group}: {fault.name}",
+)
+async def test_nothing_is_lost(fault: catalogue.Fault) -> None:
+    result = await run.play(fault, min(TRIES, fault.tries))
+
+    if result.skipped:
+        pytest.skip(result.skipped)
+    assert not result.lost
+    assert result.longest_turn_cpu_s < TURN_CPU_S
