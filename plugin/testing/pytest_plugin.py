@@ -1,5 +1,8 @@
 """Fixtures for people who test device plugins: `fake_kubelet`, and `fake_node` with everything on a clock of its own.
 
+Installing the package is enough to have them; `-p no:plugin.testing.pytest_plugin` is enough to have them not. gRPC is
+loaded by the first test that uses one, because every run of pytest loads this module.
+
 Sockets lie in short directories under /tmp, because a socket's path has 107 bytes at most (contract PATH-4) and
 pytest's own temporary directories do not leave room for a name.
 """
@@ -9,15 +12,21 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import pytest_asyncio
-
-from plugin.testing import clock, kubelet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from plugin.testing import clock, kubelet
+
+try:
+    import pytest_asyncio
+except ImportError:  # then a test cannot wait for a kubelet, and other people's tests must not fail for it
+    async_fixture: Any = pytest.fixture
+else:
+    async_fixture = pytest_asyncio.fixture
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,16 +48,20 @@ def socket_dir() -> Iterator[Path]:
         yield Path(directory)
 
 
-@pytest_asyncio.fixture
+@async_fixture
 async def fake_kubelet(socket_dir: Path) -> AsyncIterator[kubelet.FakeKubelet]:
     """Give a kubelet that is up, on real time; plugins go to its `plugin_dir`."""
+    from plugin.testing import kubelet
+
     async with kubelet.FakeKubelet(socket_dir / "dp") as running:
         yield running
 
 
-@pytest_asyncio.fixture
+@async_fixture
 async def fake_node(socket_dir: Path) -> AsyncIterator[FakeNode]:
     """Give a kubelet that is up, with both registration routes and PodResources, on a clock that stands still."""
+    from plugin.testing import clock, kubelet
+
     manual = clock.ManualClock()
     root = socket_dir / "node"  # apart from `fake_kubelet`, in case a test has both
     running = kubelet.FakeKubelet(

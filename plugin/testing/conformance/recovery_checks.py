@@ -114,7 +114,7 @@ def stops_cleanly(seen: Evidence) -> Result:
         return verdict.broken(f"still running {seen.settings.limits.stop_s:g} s after SIGTERM")
     code, took = seen.stop.exit_code or 0, f"after {seen.stop.seconds:.2f} s"
     if code == -signal.SIGTERM:
-        return verdict.broken("SIGTERM killed it: as process 1 of a container it would not end by SIGTERM at all")
+        return verdict.broken("SIGTERM killed it: it does not handle the signal")
     return verdict.broken(f"ended with {_exit(code)} {took}") if code else verdict.kept(f"status 0 {took}")
 
 

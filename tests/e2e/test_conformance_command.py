@@ -1,0 +1,114 @@
+"""`fakehw-conformance` as a person or a CI job calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+FAST = ["--brief", "--absent", "0.3", "--quiet", "0.3"]
+
+
+def kit(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [str(BIN / "fakehw-conformance"), *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def broken_plugin(name: str, state: Path) -> list[str]:
+    return ["--", sys.executable, "-m", "tests.broken_plugins", name, str(state)]
+
+
+def test_a_sound_plugin_ends_in_0_with_a_table(tmp_path: Path) -> None:
+    done = kit(*FAST, *broken_plugin("Sound", tmp_path / "state"))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "  registers                 kept   1 resource(s): example.com/dongle\n" in done.stdout
+    assert ", 0 broken, " in done.stdout.splitlines()[-1]
+
+
+def test_a_broken_plugin_ends_in_1_and_both_files_name_the_check(tmp_path: Path) -> None:
+    as_json, as_junit = tmp_path / "found.json", tmp_path / "found.xml"
+    done = kit(
+        *FAST, "--json", str(as_json), "--junit", str(as_junit), *broken_plugin("AllocatesNothing", tmp_path / "state")
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = json.loads(as_json.read_text())
+    assert [one["name"] for one in found["checks"] if one["verdict"] == "broken"] == ["allocate-shape"]
+    assert found["counts"]["broken"] == 1
+    assert found["resources"] == ["example.com/dongle"]
+    suite = ElementTree.parse(as_junit).getroot()
+    failures = [case.get("name") for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert failures == ["allocate-shape"]
+    assert suite.get("failures") == "1"
+    assert int(suite.get("tests", 0)) == len(found["checks"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "give a COMMAND after --, or --plugin-dir for a plugin that runs already"),
+        (["--mend", "true", "--", "true"], "--mend needs --break"),
+        (["--resources", "dongle", "--", "true"], "--resources: 'dongle' is not an extended resource name (contract REG-10)"),
+        (["--private-mount", "--plugin-dir", "/tmp/x", "--", "true"], "--private-mount needs a COMMAND and no --plugin-dir"),
+        (["--", "/no/such/plugin"], "[Errno 2] No such file or directory: '/no/such/plugin'"),
+    ],
+)  # fmt: skip  # one row a mistake
+def test_a_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], line: str) -> None:
+    done = kit(*arguments)
+
+    assert (done.returncode, done.stderr) == (2, f"fakehw-conformance: {line}\n")
+
+
+def test_a_break_command_that_fails_is_a_wrong_use(tmp_path: Path) -> None:
+    done = kit(*FAST, "--break", "exit 7", *broken_plugin("Sound", tmp_path / "state"))
+
+    assert (done.returncode, done.stderr) == (2, "fakehw-conformance: 'exit 7' ended with status 7: \n")
+
+
+def test_it_never_stands_in_for_a_kubelet_that_listens(short_dir: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as kubelet:
+        kubelet.bind(str(short_dir / "kubelet.sock"))
+        kubelet.listen()
+        done = kit("--plugin-dir", str(short_dir))
+
+    assert done.returncode == 2
+    assert done.stderr.endswith("a kubelet listens there; give another directory\n")
+    assert (short_dir / "kubelet.sock").exists()
+
+
+def test_a_private_mount_serves_plugins_that_know_one_directory_only(tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    if unshare is None or subprocess.run([unshare, "--mount", *user, "true"], check=False).returncode != 0:
+        pytest.skip("mount namespaces are not allowed here")
+    before = Path("/var/lib/kubelet").exists()
+    as_json = tmp_path / "found.json"
+    done = kit(*FAST, "--json", str(as_json), "--private-mount", *broken_plugin("Sound", tmp_path / "state"))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(as_json.read_text())["counts"]["broken"] == 0
+    assert Path("/var/lib/kubelet").exists() == before
+
+
+def test_the_page_has_the_checks_that_there_are() -> None:
+    page = (ROOT / "docs" / "conformance.md").read_text()
+
+    assert kit("--list").stdout.rstrip() in page
+
+
+def test_pytest_is_not_needed(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['pytest'] = None; from plugin.testing.conformance import cli; sys.exit(cli.main(['--list']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
