@@ -2,6 +2,7 @@
 
     ROOT/NODE/host                     the Kubernetes node that owns the fake node (absent: any)
     ROOT/NODE/CLASS/resource           the extended resource that the class is advertised as
+    ROOT/NODE/CLASS/rpc/...            faults of the protocol, read by the plugin if it is told to
     ROOT/NODE/CLASS/NUMBER/health      healthy | unhealthy, then perhaps a reason
     ROOT/NODE/CLASS/NUMBER/numa_node   -1 or absent: none
     ROOT/NODE/CLASS/NUMBER/node        an optional character device
@@ -45,6 +46,7 @@ RESOURCE: Final = "resource"
 HEALTH: Final = "health"
 NUMA_NODE: Final = "numa_node"
 DEVICE_NODE: Final = "node"
+RPC_FAULTS: Final = "rpc"
 PRIVATE_DIR: Final = ".fakehw"
 
 DIR_MODE: Final = 0o755

@@ -155,7 +155,7 @@ def _read_class(tree: Tree, node_fd: int, path: TreePath, foreign: list[str]) ->
                 reading = _read_device(tree, fd, device_path, foreign)
                 if reading is not None:
                     devices[int(name)] = reading
-            elif name != layout.RESOURCE:
+            elif name not in (layout.RESOURCE, layout.RPC_FAULTS):
                 foreign.append(f"{path.class_name}/{name}")
         return ClassReading(_value(layout.RESOURCE, fd), devices)
 

@@ -83,6 +83,10 @@ FLAGS: Final = (
         "--pre-start-check", "FAKEHW_PRE_START_CHECK", "false", config.boolean, "BOOL",
         "have the kubelet ask before each container start whether its devices are still healthy",
     ),
+    Flag(
+        "--rpc-faults", "FAKEHW_RPC_FAULTS", "false", config.boolean, "BOOL",
+        "delay, fail, hang or drop calls as files in CLASS/rpc say (docs/tree.md), to test what is above a plugin",
+    ),
     Flag("--log-level", "FAKEHW_LOG_LEVEL", "info", config.one_of(logs.LEVELS), "LEVEL", ", ".join(logs.LEVELS)),
     Flag(
         "--log-format", "FAKEHW_LOG_FORMAT", "auto", config.one_of(logs.FORMATS), "FORMAT",
@@ -162,6 +166,7 @@ def configure(settings: dict[str, Any]) -> config.Config:
         quiet_s=settings["quiet"],
         vanished_grace_s=settings["vanished_grace"],
         pre_start_check=settings["pre_start_check"],
+        rpc_faults=settings["rpc_faults"],
     )
 
 

@@ -39,6 +39,8 @@ class Config:
     vanished_grace_s: float
     """How long a device that left the tree is listed as Unhealthy if nobody can say who holds it."""
     pre_start_check: bool
+    rpc_faults: bool = False
+    """Play the faults that stand in the tree's rpc directories."""
 
 
 def absolute_path(text: str, *, flag: str) -> Path:

@@ -33,7 +33,7 @@ from plugin.inventory import Inventory
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from plugin import reader
+    from plugin import reader, rpc_faults
     from plugin.config import Config
     from plugin.device import Device, DeviceID, Transition
     from plugin.resource_name import ResourceName
@@ -86,6 +86,9 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until cancelled; then end the streams, stop the servers and remove the sockets, in under a second."""
+        if self.config.rpc_faults:
+            remark = "calls are delayed, failed, hung or dropped as the tree says: no plugin for real work"
+            self._log.warning("rpc_faults_enabled", remark=remark)
         self._log.info("started", root=str(self.config.root), host=self.config.host or "any")
         for name in endpoint.remove_stale(self.config.plugin_dir):
             self._log.info("stale_socket_removed", endpoint=name)
@@ -273,9 +276,22 @@ class Daemon:
             self.telemetry,
             on_allocated=self._retention.allocated,
             on_live=self.first_live.set,
+            faults=self._faults(resource) if self.config.rpc_faults else None,
         )
         self._tasks[resource] = group.create_task(
             self._run_session(one, tuple(self._ending[resource])), name=f"session {resource}"
+        )
+
+    def _faults(self, resource: ResourceName) -> rpc_faults.ResourceFaults:
+        from plugin import rpc_faults  # not in the time of a start without it
+
+        scanner = self._scanner
+        assert scanner is not None
+        return rpc_faults.ResourceFaults(
+            resource,
+            class_paths=lambda: scanner.class_paths(resource),
+            telemetry=self.telemetry,
+            log=logs.get_logger(resource=resource),
         )
 
     @staticmethod

@@ -62,6 +62,11 @@ class Scanner:
         """Return the resources that have a class on this host, be it with no device at all."""
         return self._reader.resources
 
+    def class_paths(self, resource: ResourceName) -> list[str]:
+        """Return the directories of the classes of a resource, in the order of the nodes."""
+        nodes = (node for _, node in sorted(self._reader.root.nodes.items()) if node.is_ours)
+        return [one.path for node in nodes for _, one in sorted(node.classes.items()) if one.resource == resource]
+
     @property
     def next_deadline(self) -> float | None:
         """Return when (on the clock) something unfinished is to be believed, or None."""

@@ -59,6 +59,8 @@ class _PluginCollector(Collector):
         yield _counter("fakehw_lists_sent", "Lists handed to streams.", by_resource, counts.lists_sent)
         yield _counter("fakehw_allocations", "Allocate calls.", [*by_resource, "outcome"], counts.allocations)
         yield _counter("fakehw_device_transitions", "Device changes.", [*by_resource, "state"], counts.transitions)
+        played = "Faults of the protocol that were played."
+        yield _counter("fakehw_rpc_faults", played, [*by_resource, "method"], counts.rpc_faults)
         yield _counter("fakehw_rescans", "Readings of the whole tree.", ["cause"], counts.rescans)
         yield _latency(counts.send_latency)
         yield GaugeMetricFamily("fakehw_tree_present", "1: the tree is there.", value=int(daemon.tree_is_present))

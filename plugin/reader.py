@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from plugin import watcher
     from plugin.tree import ClassEntry, DeviceEntry, Entry, NodeEntry, RootEntry
 
+FAULTS: Final = "rpc"
+"""A directory of a class that is no device: see rpc_faults."""
+
 ATTRIBUTES: Final = ("host", "resource")
 """Files that stand among the directories of nodes and classes."""
 
@@ -160,6 +163,8 @@ class TreeReader:
                 self._told.complain(f"{level}_passed_over", path, f"is {attributes.kind(status.st_mode)}, no directory")
             return None
         if not is_well_named:
+            if level == "device" and name == FAULTS:
+                return None
             self._told.complain(f"{level}_passed_over", repr(path), f"is not a valid name of a {level}")
             return None
         self._told.mended(path)

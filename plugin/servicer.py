@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from plugin import rpc_faults
     from plugin.device import Device, DeviceID
     from plugin.inventory import Inventory
     from plugin.logs import Logger
@@ -44,6 +45,7 @@ class DevicePluginServicer:
         log: Logger,
         on_streams: Callable[[], None],
         on_allocated: Callable[[Iterable[DeviceID]], None],
+        faults: rpc_faults.ResourceFaults | None = None,
     ) -> None:
         self.live_streams = 0
         self.options: Final = wire.plugin_options(pre_start_required=pre_start_required, preferred_allocation=True)
@@ -54,22 +56,27 @@ class DevicePluginServicer:
         self._log = log
         self._on_streams = on_streams
         self._on_allocated = on_allocated
+        self._faults = faults
         self._is_closing = False
         self._wakes: set[asyncio.Event] = set()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the handlers for a gRPC server."""
-        unary = grpc.unary_unary_rpc_method_handler
-        return grpc.method_handlers_generic_handler(
-            constants.DEVICE_PLUGIN_SERVICE,
-            {
-                "GetDevicePluginOptions": unary(self.get_device_plugin_options),
-                "ListAndWatch": grpc.unary_stream_rpc_method_handler(self.list_and_watch),
-                "GetPreferredAllocation": unary(self.get_preferred_allocation),
-                "Allocate": unary(self.allocate),
-                "PreStartContainer": unary(self.pre_start_container),
-            },
-        )
+        calls: dict[str, rpc_faults.Unary] = {
+            "GetDevicePluginOptions": self.get_device_plugin_options,
+            "GetPreferredAllocation": self.get_preferred_allocation,
+            "Allocate": self.allocate,
+            "PreStartContainer": self.pre_start_container,
+        }
+        stream: rpc_faults.Stream = self.list_and_watch
+        if self._faults is not None:
+            calls = {name: self._faults.unary(name, call) for name, call in calls.items()}
+            stream = self._faults.stream(stream)
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
+        }
+        handlers["ListAndWatch"] = grpc.unary_stream_rpc_method_handler(stream)
+        return grpc.method_handlers_generic_handler(constants.DEVICE_PLUGIN_SERVICE, handlers)
 
     def close(self) -> None:
         """End all streams, so that stopping the server does not have to wait for them (contract PIT-8)."""

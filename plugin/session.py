@@ -23,6 +23,7 @@ from plugin import endpoint, errors, logs, registration, servicer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from plugin import rpc_faults
     from plugin.config import Config
     from plugin.device import DeviceID
     from plugin.inventory import Inventory
@@ -57,6 +58,7 @@ class Session:
         *,
         on_allocated: Callable[[Iterable[DeviceID]], None],
         on_live: Callable[[], None],
+        faults: rpc_faults.ResourceFaults | None = None,
     ) -> None:
         self.inventory = inventory
         self.state = State.WAIT
@@ -65,6 +67,7 @@ class Session:
         self._telemetry = telemetry
         self._on_allocated = on_allocated
         self._on_live = on_live
+        self._faults = faults
         self._wake = asyncio.Event()
         self._service: servicer.DevicePluginServicer | None = None
         self._log = logs.get_logger(resource=inventory.resource_name)
@@ -111,10 +114,13 @@ class Session:
             log=self._log,
             on_streams=self._wake.set,
             on_allocated=self._on_allocated,
+            faults=self._faults,
         )
         self._service = service
         async with endpoint.Endpoint(self._config.plugin_dir, self.inventory.resource_name, service) as serving:
             self.state = State.REGISTER
+            if self._faults is not None:
+                await self._faults.before_register()
             await registration.register(
                 self._directory.socket_path,
                 endpoint=serving.name,

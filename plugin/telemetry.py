@@ -47,6 +47,8 @@ class Telemetry:
     """By resource and new state (Healthy, Unhealthy, removed)."""
     rescans: Counter[str] = field(default_factory=Counter)
     """By cause (start, interval, overflow, limits, mounts, root_changed)."""
+    rpc_faults: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Faults played, by resource and method."""
     send_latency: Histogram = field(default_factory=Histogram)
     """From the event of the tree to the list handed to a stream."""
 

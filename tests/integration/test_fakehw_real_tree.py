@@ -257,3 +257,18 @@ def test_character_device_is_made_where_mknod_is_allowed(tree: FakeTree):
     assert not tree.build(make_topology(2, device_node="zero")).steps
     tree.build(make_topology(2))
     assert not (tree.root / "n/dev1/2/node").exists()
+
+
+def test_faults_of_the_protocol_are_passed_over_and_kept_by_a_build(tmp_path: Path) -> None:
+    topology = fakehw.make_topology({"nodes": {"node2": {"classes": {"dev3": {"count": 1}}}}})
+    tree = fakehw.FakeTree(tmp_path / "tree")
+    tree.build(topology)
+    (tmp_path / "tree/node2/dev3/rpc").mkdir()
+    (tmp_path / "tree/node2/dev3/rpc/allocate").write_text("hang\n")
+
+    tree.build(topology)
+
+    assert (tmp_path / "tree/node2/dev3/rpc/allocate").read_text() == "hang\n"
+    assert [str(path) for path, _ in tree.read().devices()] == ["/node2/dev3/1"]
+    tree.build(topology, reset=True)
+    assert not (tmp_path / "tree/node2/dev3/rpc").exists()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin.rpc_faults import FILES, Fault, Kind
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("delay 2s", Fault(Kind.DELAY, delay_s=2.0)),
+        ("delay 1.5m\n", Fault(Kind.DELAY, delay_s=90.0)),
+        (" hang ", Fault(Kind.HANG)),
+        ("drop", Fault(Kind.DROP)),
+        ("error UNAVAILABLE", Fault(Kind.ERROR, code=grpc.StatusCode.UNAVAILABLE)),
+        ("error INTERNAL the bus\nis gone", Fault(Kind.ERROR, code=grpc.StatusCode.INTERNAL, text="the bus is gone")),
+    ],
+)
+def test_what_a_file_may_say(value: str, fault: Fault) -> None:
+    assert Fault.parse(value, method="list_and_watch") == fault
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["delay", "delay 2", "delay 61m", "delay -1s", "error", "error OK", "error unavailable", "hang on", "drop it", "x"],
+)
+def test_what_it_may_not_say(value: str) -> None:
+    with pytest.raises(ValueError, match="must be delay 2s"):
+        Fault.parse(value, method="list_and_watch")
+
+
+def test_only_a_stream_can_be_dropped() -> None:
+    for method in set(FILES.values()) - {"list_and_watch"}:
+        with pytest.raises(ValueError, match=r"hang$"):
+            Fault.parse("drop", method=method)
+
+
+@given(st.text(max_size=60))
+def test_no_text_is_a_crash(value: str) -> None:
+    try:
+        Fault.parse(value, method="allocate")
+    except ValueError as error:
+        assert str(error).startswith("must be delay")
