@@ -8,7 +8,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv \
-	cluster build start status pods break mend stop clean e2e image-size verify-image
+	cluster build start status pods break mend stop clean e2e image-size verify-image \
+	faults soak audit sbom
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,10 +99,31 @@ bench: $(VENV)/.dev ## Measure the plugin and the floors of this machine; AGAINS
 scale: $(VENV)/.run ## Many nodes on this machine, NODES=500 as a rule
 	@$(BIN)/python hack/scale.py --nodes $(or $(NODES),500)
 
+##@ Prove (docs/reliability.md, docs/security.md)
+
+faults: $(VENV)/.dev ## Play every fault and print the table; ONLY=words, TRIES=number, WRITE=1 (into docs/reliability.md)
+	$(BIN)/python hack/faults.py --only '$(ONLY)' --tries $(or $(TRIES),0) $(if $(WRITE),--write)
+
+soak: $(VENV)/.dev ## Random histories against an independent reading: MINUTES=10, SEED=number, ROUNDS=number
+	$(BIN)/python hack/soak.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),0)
+
+audit: $(VENV)-prove/.done ## Known vulnerabilities of the locked versions (needs the network)
+	@VENV=$(VENV)-prove hack/audit.sh
+
+sbom: $(VENV)-prove/.done ## CycloneDX of what the image installs, from the lock: build/sbom.cdx.json
+	@mkdir -p build
+	@$(VENV)-prove/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o build/sbom.cdx.json deploy/requirements.txt
+	@echo "build/sbom.cdx.json: $$(grep -c '"bom-ref"' build/sbom.cdx.json) components"
+
+$(VENV)-prove/.done: hack/requirements-prove.txt | $(VENV)/bin/python
+	@$(VENV)/bin/python -m venv $(VENV)-prove
+	@$(VENV)-prove/bin/python -m pip --disable-pip-version-check --quiet install -r hack/requirements-prove.txt
+	@touch $@
+
 ##@ Clean
 
 clean-venv: ## Remove the virtual environments
-	rm -rf $(VENV) $(VENV)-proto $(VENV)-lock
+	rm -rf $(VENV) $(VENV)-proto $(VENV)-lock $(VENV)-prove
 
 # What runs (demo, image) and what develops are locked apart; each stamp is made again when its lock or the metadata changes.
 $(VENV)/bin/python:
