@@ -18,7 +18,7 @@ import grpc
 from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 
-LOOK_S = 0.03
+LOOK_S = 0.04
 LONELY_S = 0.8
 
 

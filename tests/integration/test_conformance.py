@@ -27,6 +27,7 @@ LIMITS = Limits(
 """Short, so that faults cost little; long enough for six plugins that start at once on two cores."""
 
 LATE_LIMITS = dataclasses.replace(LIMITS, absent_s=2.0)
+BRIEF_LIMITS = dataclasses.replace(LIMITS, absent_s=0.1, quiet_s=0.25)
 LARGE_LIMITS = dataclasses.replace(LIMITS, list_s=10.0)
 
 IN_ITS_FIRST_LIFE = {name for name, kind in EVERY.items() if kind.__module__.rpartition(".")[2] != "recovery"} - {
@@ -73,7 +74,9 @@ def limits_of(name: str) -> Limits:
         return LATE_LIMITS
     if name == "NeverRegistersAgain":
         return dataclasses.replace(LIMITS, recovery_s=2.0)
-    return LARGE_LIMITS if "Oversize" in name else LIMITS
+    if "Oversize" in name:
+        return LARGE_LIMITS
+    return BRIEF_LIMITS if name in IN_ITS_FIRST_LIFE else LIMITS
 
 
 async def examine_broken(names: list[str]) -> dict[str, Findings]:
