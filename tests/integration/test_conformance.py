@@ -72,8 +72,8 @@ def unjudged(findings: Findings) -> set[str]:
 def limits_of(name: str) -> Limits:
     if name in ("GivesUpWithoutAKubelet", "DiesWhenTheKubeletIsAway"):
         return LATE_LIMITS
-    if name == "NeverRegistersAgain":
-        return dataclasses.replace(LIMITS, recovery_s=2.0)
+    if name in ("NeverRegisters", "NeverRegistersAgain"):
+        return dataclasses.replace(LIMITS, start_s=4.0, recovery_s=2.0)
     if "Oversize" in name:
         return LARGE_LIMITS
     return BRIEF_LIMITS if name in IN_ITS_FIRST_LIFE else LIMITS

@@ -114,7 +114,7 @@ class Story:
                 return False
         self.seen.recoveries[recovery_checks.WAITING] = waited
         await self._sight.find_resources()
-        await self._sight.until(self._sight.is_up, self._limits.list_s)
+        await self._sight.until(lambda: self._sight.is_up() or bool(self._sight.stream_errors()), self._limits.list_s)
         self.seen.instances[-1].arrived_s = self._sight.arrivals()
         return True
 
