@@ -48,6 +48,9 @@ lock: $(VENV)/.dev ## Pin the newest allowed versions, with hashes (deploy/requi
 
 ##@ Docs
 
+reference: $(VENV)/.dev ## Write docs/reference-flags.md from the commands
+	$(BIN)/python hack/reference.py
+
 pictures: $(VENV)/.dev ## Draw the pictures of the documentation anew (docs/pictures)
 	$(BIN)/python hack/pictures.py
 

@@ -1,0 +1,82 @@
+"""Write docs/reference-flags.md from the parsers of both commands: `make reference`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference-flags.md"
+HEAD = """\
+# Flags
+
+Made by `make reference` from the commands themselves; `--help` says the same. A flag wins over its variable.
+Exit codes of `fakehw`: 0 done, 1 the system or the tree refused, 2 what was given breaks a rule, 130 Ctrl-C. Of
+`fakehw-plugin`: 0 after SIGTERM or SIGINT, 2 for a bad flag, 1 for a bug.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    for name in [name for name in os.environ if name.startswith("FAKEHW_") or name == "NODE_NAME"]:
+        del os.environ[name]  # defaults would be taken from them
+    from fakehw import cli as fakehw_cli
+    from plugin import cli as plugin_cli
+
+    lines = [HEAD, "## fakehw-plugin\n", "| Flag | Variable | Default | |", "|---|---|---|---|"]
+    lines += (
+        f"| `{flag.name} {flag.metavar}` | `{flag.env}` | {code(flag.default)} | {cell(flag.help)} |"
+        for flag in plugin_cli.FLAGS
+    )
+    for words, parser in commands("fakehw", fakehw_cli.make_parser()):
+        lines += ["", f"## {words}", "", cell((parser.description or "").replace("\n", " ")), ""]
+        rows = [row for action in parser._actions if (row := row_of(action))]
+        if rows:
+            lines += ["| | |", "|---|---|", *rows]
+        else:
+            lines.pop()
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def commands(words: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Yield a parser and those below it, each with the words that call it."""
+    yield words, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                yield from commands(f"{words} {name}", below)
+
+
+def row_of(action: argparse.Action) -> str:
+    """Return a row about one flag or argument; nothing for help and for the list of commands."""
+    if isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
+        return ""
+    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else "")
+    shown = ", ".join(action.option_strings) or action.dest
+    takes = isinstance(action, argparse._StoreTrueAction)
+    if action.option_strings and not takes:
+        shown += f" {value}"
+    elif not action.option_strings:
+        shown = str(value)
+    return f"| {code(shown)} | {cell((action.help or '').replace('%%', '%'))} |"
+
+
+def code(text: str) -> str:
+    """Return text as code; nothing for nothing."""
+    return f"`{cell(text)}`" if text else ""
+
+
+def cell(text: str) -> str:
+    """Return text that can stand in a table."""
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(PAGE.parents[1]))
+    PAGE.write_text(page())
+    print(PAGE)
