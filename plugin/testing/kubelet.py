@@ -26,9 +26,8 @@ from plugin.testing import (
     device_manager,
     node_status,
     plugin_watcher,
-    pod,
     pod_resources,
-    pod_status,
+    pod_workers,
     registration,
     topology,
 )
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
-
-WORKER_BACKOFF_S = 10.0
-"""How long the kubelet waits before it tries a container again (`backOffPeriod`)."""
 
 
 class Mode(enum.StrEnum):
@@ -55,7 +51,7 @@ class Mode(enum.StrEnum):
     """Clients by resource and socket path (contract REG-15)."""
 
 
-class FakeKubelet:
+class FakeKubelet(pod_workers.PodWorkers):
     """One node's kubelet as a device plugin meets it; see docs/fake-kubelet.md."""
 
     def __init__(
@@ -72,6 +68,7 @@ class FakeKubelet:
         topology_policy: topology.Policy | str = topology.Policy.NONE,
         numa_nodes: Sequence[int] = (0, 1),
     ) -> None:
+        super().__init__()
         self.plugin_dir = plugin_dir
         self.node_name = node_name
         self.clock = clock if clock is not None else _real_clock()
@@ -89,8 +86,6 @@ class FakeKubelet:
         self._policy = topology.Policy(topology_policy)
         self._numa_nodes = tuple(numa_nodes)
         self._history: dict[str, list[device.DeviceList]] = {}
-        self._pods: dict[str, pod_status.AdmittedPod] = {}
-        self._admission = asyncio.Lock()
         self._life: contextlib.AsyncExitStack | None = None
         self._forget_memory()
 
@@ -215,11 +210,6 @@ class FakeKubelet:
         """Moments at which the real kubelet would have crashed (contract LW-13)."""
         return self._allocation.hazards
 
-    @property
-    def pods(self) -> Sequence[pod_status.AdmittedPod]:
-        """All pods given to this kubelet and not removed, failed ones included."""
-        return list(self._pods.values())
-
     def history(self, resource: str) -> list[device.DeviceList]:
         """Return every list received for *resource*, over restarts too."""
         return self._history.setdefault(resource, [])
@@ -239,12 +229,6 @@ class FakeKubelet:
     def is_dialing(self, resource: str) -> bool:
         """Tell whether a plugin of *resource* is being dialed back or asked for its options (contract REG-5)."""
         return self._table.is_connecting(resource)
-
-    def allocated_resources_status(
-        self, target: pod.Pod | pod_status.AdmittedPod
-    ) -> dict[str, dict[str, dict[str, str]]]:
-        """Return app container → resource → device ID → health, as the pod's status says it (contract HS-2 to HS-5)."""
-        return pod_status.allocated_resources_status(self._pods[target.uid], self._manager)
 
     async def wait_for(self, predicate: Callable[[], T], *, timeout: float = 5.0) -> T:
         """Return the first true value of *predicate*, which is evaluated now and at every change of anything here.
@@ -280,73 +264,9 @@ class FakeKubelet:
         self.node_status = node_status.compute(self.node_status, node_status.Counts(dict(resources)))
         self.changes.ring()
 
-    async def admit(self, new: pod.Pod) -> pod_status.AdmittedPod:
-        """Admit a pod: allocate for each container in order (contract ADM-1, AL-1). Refused pods are Failed for
-        good.
-        """
-        names = [*new.init_containers, *new.containers]
-        admitted = pod_status.AdmittedPod(
-            new, containers={one.name: pod_status.ContainerStatus(one.name) for one in names}
-        )
-        self._pods[new.uid] = admitted
-        await self._admit(admitted)
-        self.changes.ring()
-        return admitted
-
-    async def start_container(
-        self, target: pod.Pod | pod_status.AdmittedPod, name: str | None = None, *, retry: bool = False
-    ) -> pod_status.ContainerStatus:
-        """Create a container, again if it ran before: PreStartContainer, then the merged options (contract PS-1,
-        AL-18).
-
-        A failure leaves it waiting with `CreateContainerConfigError` (contract PS-2); with *retry* the kubelet tries
-        again after its back-off until it works. *name* may be left out for a pod with one container.
-        """
-        admitted = self._pods[target.uid]
-        if not admitted.is_active:
-            raise ValueError(f"pod {admitted.pod.name} is {admitted.phase}: {admitted.message}")
-        spec = _container(admitted.pod, name)
-        status = admitted.containers[spec.name]
-        while True:
-            status.is_running = False
-            try:
-                status.options = await self._allocation.run_options(admitted.pod, spec, active=True)
-            except device_allocation.DeviceError as error:
-                status.waiting_reason, status.message = "CreateContainerConfigError", str(error)
-                self.changes.ring()
-                if not retry:
-                    return status
-                await clock.sleep(self.clock, WORKER_BACKOFF_S)
-                continue
-            self._note_devices(admitted)
-            status.is_running, status.waiting_reason, status.message = True, None, ""
-            status.starts += 1
-            if all(admitted.containers[one.name].is_running for one in admitted.pod.containers):
-                admitted.phase = pod_status.Phase.RUNNING
-            self.changes.ring()
-            return status
-
     async def drop(self, resource: str) -> None:
         """Close the connection of whoever serves *resource*, as happens to a plugin that is well (contract REG-13)."""
         await self._table.drop(resource)
-
-    def container_exited(self, target: pod.Pod | pod_status.AdmittedPod, name: str) -> None:
-        """Note that a container no longer runs; its devices stay with it."""
-        self._pods[target.uid].containers[name].is_running = False
-        self.changes.ring()
-
-    def finish(self, target: pod.Pod | pod_status.AdmittedPod, phase: pod_status.Phase) -> None:
-        """Note that a pod has run to its end."""
-        admitted = self._pods[target.uid]
-        admitted.phase = phase
-        for container in admitted.containers.values():
-            container.is_running = False
-        self.changes.ring()
-
-    async def remove(self, target: pod.Pod | pod_status.AdmittedPod) -> None:
-        """Delete a pod. Its devices become free when the kubelet next looks, and no plugin is told (contract AL-5)."""
-        self._pods.pop(target.uid, None)
-        self.changes.ring()
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -391,30 +311,6 @@ class FakeKubelet:
             on_registration=self._on_registration,
         )
 
-    async def _admit(self, admitted: pod_status.AdmittedPod) -> None:
-        async with self._admission:  # one pod at a time: a slow Allocate stalls the node (contract ADM-1)
-            for container in (*admitted.pod.init_containers, *admitted.pod.containers):
-                if not self._allocation.align(admitted.pod, container):
-                    text = "Resources cannot be allocated with Topology locality"
-                    admitted.reject("TopologyAffinityError", text)
-                    return
-                try:
-                    await self._allocation.allocate(admitted.pod, container)
-                except device_allocation.DeviceError as error:
-                    admitted.reject("UnexpectedAdmissionError", f"Allocate failed due to {error}, which is unexpected")
-                    return
-            self._note_devices(admitted)
-
-    def _note_devices(self, admitted: pod_status.AdmittedPod) -> None:
-        for name, status in admitted.containers.items():
-            held = self._manager.pod_devices.of_container(admitted.uid, name)
-            status.device_ids = {resource: sorted(one.device_ids) for resource, one in sorted(held.items())}
-            status.options = self._allocation.merged(admitted.uid, name)
-
-    def _is_running(self, uid: str, container: str) -> bool:
-        admitted = self._pods.get(uid)
-        return admitted is not None and admitted.containers[container].is_running
-
     def _on_registration(self, record: registration.Registration) -> None:
         self.registrations.append(record)
         self.changes.ring()
@@ -422,12 +318,3 @@ class FakeKubelet:
 
 def _real_clock() -> clock.Clock:
     return clock.RealClock()
-
-
-def _container(owner: pod.Pod, name: str | None) -> pod.Container:
-    if name is None and len(owner.containers) == 1:
-        return owner.containers[0]
-    for container in (*owner.init_containers, *owner.containers):
-        if container.name == name:
-            return container
-    raise ValueError(f"pod {owner.name} has no container {name!r}")

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from plugin.testing import clock, kubelet
 
 try:
     import pytest_asyncio
 except ImportError:  # then a test cannot wait for a kubelet, and other people's tests must not fail for it
-    async_fixture: Any = pytest.fixture
+    async_fixture: Callable[[Callable[..., Any]], Any] = pytest.fixture
 else:
     async_fixture = pytest_asyncio.fixture
 
