@@ -1,7 +1,7 @@
 """Play random histories of tree, kubelet and plugin for a bounded time: `make soak MINUTES=10 SEED=1`.
 
-Rounds of tests/integration/test_model.py, each from a seed that is printed before it begins: `make soak SEED=n ROUNDS=1`
-plays that one again.
+Rounds of tests/integration/test_model.py, each from a seed that is printed before it begins;
+`make soak SEED=n ROUNDS=1` plays that one again.
 """
 
 from __future__ import annotations

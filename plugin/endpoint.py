@@ -70,7 +70,14 @@ class Endpoint:
             if not os.access(self.socket_path.parent, os.W_OK | os.X_OK):
                 raise errors.EndpointError(f"cannot serve {self.socket_path}: the directory is not writable")
             self._server.add_insecure_port(f"unix:{self.socket_path}")
-            await self._server.start()
+            # In a task of its own: cancelled half-way, grpc.aio leaves a server that listens and can never be stopped.
+            starting = asyncio.create_task(self._server.start(), name=f"start {self.name}")
+            try:
+                await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                await asyncio.wait([starting])
+                await self.__aexit__(None, None, None)
+                raise
         except RuntimeError as error:
             await self._server.stop(None)
             raise errors.EndpointError(f"cannot serve {self.socket_path}: {error}") from error

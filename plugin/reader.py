@@ -276,7 +276,7 @@ class TreeReader:
     def _read_device(self, class_fd: int, entry: DeviceEntry, *, settled: bool, patient: bool = False) -> bool:
         """Read one device; False if what it says may be half-written and is not to be believed yet."""
         was = entry.device
-        numa_node, has_device_node = None, False
+        numa_node, has_device_node, is_settled = None, False, True
         try:
             fd = attributes.open_directory(str(entry.number), dir_fd=class_fd)
         except OSError as error:
@@ -289,8 +289,8 @@ class TreeReader:
                 has_device_node = self._has_device_node(fd, entry)
                 numa_node = attributes.read_numa_node(dir_fd=fd)
             except attributes.AttributeFileError as error:
-                if not settled and was is not None:
-                    numa_node = was.numa_node
+                if was is not None and (patient or not settled):
+                    numa_node, is_settled = was.numa_node, False
                 else:
                     self._told.complain("numa_node_ignored", f"{entry.path}/numa_node", str(error))
             finally:
@@ -298,12 +298,12 @@ class TreeReader:
         node, class_name = entry.parent.parent.name, entry.parent.name
         now = Device(node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node)
         if now == was:
-            return True
+            return is_settled
         if not reading.is_settled and (patient or not settled):
             return False
         entry.device = now
         self._record(entry, now)
-        return True
+        return is_settled
 
     def _has_device_node(self, fd: int, entry: DeviceEntry) -> bool:
         path = f"{entry.path}/node"

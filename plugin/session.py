@@ -119,18 +119,13 @@ class Session:
         self._service = service
         async with endpoint.Endpoint(self._config.plugin_dir, self.inventory.resource_name, service) as serving:
             self.state = State.REGISTER
-            if self._faults is not None:
-                await self._faults.before_register()
-            await registration.register(
-                self._directory.socket_path,
-                endpoint=serving.name,
-                resource_name=self.inventory.resource_name,
-                options=service.options,
-            )
-            self._telemetry.registrations[self.inventory.resource_name, "ok"] += 1
-            self.state = State.AWAIT_STREAM
-            if not await self._until(lambda: service.live_streams > 0, timeout=STREAM_TIMEOUT_S):
-                raise errors.RegistrationError(f"the kubelet opened no ListAndWatch within {STREAM_TIMEOUT_S:g} s")
+            if (reason := await self._register(serving, identity)) is None:
+                self._telemetry.registrations[self.inventory.resource_name, "ok"] += 1
+                self.state = State.AWAIT_STREAM
+                reason = await self._await_stream(serving, identity)
+            if reason is not None:
+                self._log.info("registration_interrupted", reason=reason, endpoint=serving.name)
+                return
             self.state = State.LIVE
             self._log.info("registered", endpoint=serving.name, devices=len(self.inventory.devices))
             self._on_live()
@@ -139,19 +134,61 @@ class Session:
             self._log.info("registration_ended", reason=reason, endpoint=serving.name)
             self.state = State.WAIT
 
+    async def _register(self, serving: endpoint.Endpoint, identity: Identity) -> str | None:
+        """Make the Register call; return why it is of no use any more, if that is so before it is answered.
+
+        A kubelet that was replaced does not answer, and one that cannot find our socket looks for it for 10 s (REG-6).
+        """
+        call = asyncio.create_task(
+            registration.register(
+                self._directory.socket_path,
+                endpoint=serving.name,
+                resource_name=self.inventory.resource_name,
+                options=serving.servicer.options,
+            ),
+            name=f"register {self.inventory.resource_name}",
+        )
+        call.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._until(lambda: call.done() or self._lost(serving, identity) is not None)
+            if call.done():
+                await call
+                return None
+            return self._lost(serving, identity)
+        finally:
+            if not call.done():
+                call.cancel()
+                await asyncio.wait([call])
+
+    async def _await_stream(self, serving: endpoint.Endpoint, identity: Identity) -> str | None:
+        """Wait for the kubelet's ListAndWatch; return why it will not come, RegistrationError if it does not."""
+        service = serving.servicer
+        await self._until(
+            lambda: service.live_streams > 0 or self._lost(serving, identity) is not None, timeout=STREAM_TIMEOUT_S
+        )
+        if service.live_streams:
+            return None
+        if (reason := self._lost(serving, identity)) is None:
+            raise errors.RegistrationError(f"the kubelet opened no ListAndWatch within {STREAM_TIMEOUT_S:g} s")
+        return reason
+
+    def _lost(self, serving: endpoint.Endpoint, identity: Identity) -> str | None:
+        """Return why the registration on `serving` with the kubelet of `identity` is over, or None (contract RS-5)."""
+        now = self._directory.identity()
+        if now is not None and now != identity:
+            return "kubelet_replaced"
+        if not serving.is_in_place():
+            return "socket_removed"
+        if now is None and not serving.servicer.live_streams:
+            return "kubelet_gone"
+        return None
+
     async def _watch_over(self, serving: endpoint.Endpoint, identity: Identity) -> str:
         """Wait for the end of this registration and return why it ended (contract RS-5)."""
         service = serving.servicer
 
         def lost() -> str | None:
-            now = self._directory.identity()
-            if now is not None and now != identity:
-                return "kubelet_replaced"
-            if not serving.is_in_place():
-                return "socket_removed"
-            if now is None and not service.live_streams:
-                return "kubelet_gone"
-            return None
+            return self._lost(serving, identity)
 
         while True:
             await self._until(lambda: lost() is not None or not service.live_streams)

@@ -163,6 +163,25 @@ async def register_hangs(one: Stage) -> None:
     await one.converged()
 
 
+@fault(
+    KUBELET,
+    "Register hangs and the plugin's sockets are deleted meanwhile",
+    "Asked again at once, on new sockets",
+    tries=5,
+)
+async def register_hangs_without_sockets(one: Stage) -> None:
+    async def hang(*_: object) -> pluginapi.Empty:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with registry(one, hang) as servicer:
+        await called(servicer)
+        for path in one.plugin_dir.glob("fakehw-*.sock"):
+            path.unlink()
+        async with asyncio.timeout(5):
+            await called(servicer, times=6)
+
+
 @fault(KUBELET, "Register succeeds and ListAndWatch is never called", "Tried again after 5 s, on a new socket", tries=1)
 async def never_watched(one: Stage) -> None:
     async def accept(*_: object) -> pluginapi.Empty:

@@ -288,6 +288,28 @@ def test_a_numa_node_that_is_being_written_keeps_its_last_value(seed: FakeFilesy
     assert desk.devices[R3]["node2-dev3-2"].numa_node == 0
 
 
+def test_a_numa_node_that_stays_nonsense_is_none_after_a_moment(seed: FakeFilesystem) -> None:
+    """It used to keep its last value until the next reading of the whole tree."""
+    seed.create_file(ROOT / "node2/dev3/2/numa_node", contents="1\n")
+    desk = Desk()
+    (ROOT / "node2/dev3/2/numa_node").write_text("nonsense")
+
+    desk.tell("node2/dev3/2/numa_node", watcher.MODIFY, watcher.CLOSE_WRITE)
+    desk.wait(discovery.WRITING_S)
+
+    assert desk.devices[R3]["node2-dev3-2"].numa_node is None
+
+
+def test_a_whole_reading_in_the_middle_of_a_write_shows_no_state_that_nobody_wrote(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    (ROOT / "node2/dev3/2/health").write_text("")
+
+    desk.scan()
+    assert desk.health("node2-dev3-2") is Health.HEALTHY
+    desk.wait(discovery.WRITING_S)
+    assert desk.health("node2-dev3-2") is Health.UNHEALTHY
+
+
 def test_a_device_that_is_moved_in_is_there_at_once(seed: FakeFilesystem) -> None:
     desk = Desk()
     seed.create_file(ROOT / "node2/dev3/4/health", contents="healthy\n")
