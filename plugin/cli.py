@@ -196,6 +196,9 @@ async def _run(daemon: Any) -> None:
         logs.load()
         from plugin.api.deviceplugin.v1beta1 import api_pb2  # noqa: F401  # not in the time of the first Allocate
 
+        if daemon.config.pod_resources is not None:
+            import plugin.api.podresources.v1.api_pb2  # noqa: F401  # nor in that of the first device that vanishes
+
         if daemon.config.http is not None:
             await _serve_web(daemon)
 

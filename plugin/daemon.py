@@ -52,6 +52,9 @@ LONGEST_PAUSE_S: Final = 0.1
 MAX_CHANGE_LINES: Final = 32
 """Log lines for the devices that one list changed; a count stands for the rest."""
 
+MAX_CHANGE_LINES_PER_S: Final = 200
+"""The same for all lists of a second: a storm of changes must not become a storm of log lines."""
+
 
 class Daemon:
     """Serves the devices of one tree to the kubelet of one node. Enter `run`, which ends by being cancelled."""
@@ -67,6 +70,7 @@ class Daemon:
         """Set when the first resource is registered, or there is nothing to register: time for what can wait."""
         self._scanner: discovery.Scanner | None = None
         self._mounts_changed = False
+        self._lines_since, self._lines = 0.0, 0
         self._event_at: float | None = None
         """When the present change was noticed; None until the first reading of the tree is published."""
         self._tasks: dict[ResourceName, asyncio.Task[None]] = {}
@@ -241,7 +245,11 @@ class Daemon:
             asyncio.get_running_loop().call_soon(self._tell, inventory, transitions, inventory.generation)
 
     def _tell(self, inventory: Inventory, transitions: list[Transition], generation: int) -> None:
-        for transition in transitions[:MAX_CHANGE_LINES]:
+        if (now_at := time.monotonic()) >= self._lines_since + 1.0:
+            self._lines_since, self._lines = now_at, 0
+        told = transitions[: min(MAX_CHANGE_LINES, MAX_CHANGE_LINES_PER_S - self._lines)]
+        self._lines += len(told)
+        for transition in told:
             was, now = transition.was, transition.now
             self._log.info(
                 "device_changed",
@@ -252,8 +260,7 @@ class Daemon:
                 reason=now.reason if now else "",
                 generation=generation,
             )
-        if len(transitions) > MAX_CHANGE_LINES:
-            more = len(transitions) - MAX_CHANGE_LINES
+        if more := len(transitions) - len(told):
             self._log.info("more_devices_changed", resource=inventory.resource_name, devices=more)
 
     def _release(self, changes: reader.Changes) -> None:

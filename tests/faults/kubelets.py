@@ -59,7 +59,7 @@ async def sockets_deleted(one: Stage) -> None:
 @fault(KUBELET, "the whole directory is removed and made again with a new kubelet in it", BACK)
 async def directory_replaced(one: Stage) -> None:
     await one.kubelet.stop()
-    await one.shell("rm -r dp")
+    await one.shell("mv dp gone; rm -rf gone")
     await one.kubelet.start()
     await in_order(one)
 

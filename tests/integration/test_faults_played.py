@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import catalogue, run
+from tests.faults import catalogue, run, storms
 
 LONG = ("for 30 s", "100,000 files", "50,000 devices", "reads its stream slowly", "never called", "a pod holds",
         "is dropped while", "max_user_watches")  # fmt: skip
 """Faults that take long to play: `make faults` plays them, and other tests know their essence."""
 
 TRIES = 2
-TURN_CPU_S = 0.1
-"""Processor time of the longest turn of the loop: the time by the clock is the machine's as much as ours."""
+TURN_CPU_S = 0.2
+CONVERGENCE_S = 2.5
+"""What `make faults` holds to 0.1 s and 0.25 s on a machine that has time; here others want it as well."""
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,8 @@ TURN_CPU_S = 0.1
     [one for one in catalogue.all_faults() if not any(word in one.name for word in LONG)],
     ids=lambda fault: f"{fault.group}: {fault.name}",
 )
-async def test_nothing_is_lost(fault: catalogue.Fault) -> None:
+async def test_nothing_is_lost(fault: catalogue.Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storms, "CONVERGENCE_S", CONVERGENCE_S)
     result = await run.play(fault, min(TRIES, fault.tries))
 
     if result.skipped:
