@@ -134,20 +134,22 @@ class Session:
             self._log.info("registration_ended", reason=reason, endpoint=serving.name)
             self.state = State.WAIT
 
+    async def _call_register(self, serving: endpoint.Endpoint) -> None:
+        if self._faults is not None:
+            await self._faults.before_register()
+        await registration.register(
+            self._directory.socket_path,
+            endpoint=serving.name,
+            resource_name=self.inventory.resource_name,
+            options=serving.servicer.options,
+        )
+
     async def _register(self, serving: endpoint.Endpoint, identity: Identity) -> str | None:
         """Make the Register call; return why it is of no use any more, if that is so before it is answered.
 
         A kubelet that was replaced does not answer, and one that cannot find our socket looks for it for 10 s (REG-6).
         """
-        call = asyncio.create_task(
-            registration.register(
-                self._directory.socket_path,
-                endpoint=serving.name,
-                resource_name=self.inventory.resource_name,
-                options=serving.servicer.options,
-            ),
-            name=f"register {self.inventory.resource_name}",
-        )
+        call = asyncio.create_task(self._call_register(serving), name=f"register {self.inventory.resource_name}")
         call.add_done_callback(lambda _: self._wake.set())
         try:
             await self._until(lambda: call.done() or self._lost(serving, identity) is not None)
