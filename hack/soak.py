@@ -7,6 +7,7 @@ Rounds of tests/integration/test_model.py, each from a seed that is printed befo
 from __future__ import annotations
 
 import argparse
+import logging
 import resource
 import secrets
 import sys
@@ -14,6 +15,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import structlog
 
 from tests.integration import test_model
 
@@ -27,6 +30,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of the first round; the next has the next number")
     parser.add_argument("--rounds", type=int, default=0, help="at most so many; 0: as many as there is time for")
     given = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     first = secrets.randbelow(1 << 32) if given.seed is None else given.seed
     end, total, rounds = time.monotonic() + given.minutes * 60, 0, 0
     while time.monotonic() < end and (not given.rounds or rounds < given.rounds):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -199,6 +200,7 @@ async def _run(daemon: Any) -> None:
         if daemon.config.pod_resources is not None:
             import plugin.api.podresources.v1.api_pb2  # noqa: F401  # nor in that of the first device that vanishes
 
+        gc.freeze()  # what was loaded and read so far stays, and need not be looked through for garbage
         if daemon.config.http is not None:
             await _serve_web(daemon)
 

@@ -10,7 +10,6 @@ web         metrics and probes, after all the others     one, if wanted
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -120,8 +119,6 @@ class Daemon:
                     await self._scan(scanner, watch, cause)
                     scanned_at = time.monotonic()
                 published = await self._publish(scanner, group)
-                if cause == "start":
-                    gc.freeze()  # what the first reading made stays, and need not be looked through for garbage
                 self._note_present(scanner)
                 if published and self._event_at is not None:
                     # Lists follow each other at this distance at the least, more where making one takes longer, so
