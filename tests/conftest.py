@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from tests.running import grpc_ended
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -36,9 +38,6 @@ async def _no_leaked_tasks(request: pytest.FixtureRequest) -> AsyncIterator[None
     """Fail a test that leaves tasks running."""
     before = asyncio.all_tasks()
     yield
-    # grpcio's tasks, which have no names where ours do, end by themselves a moment after their call was cut.
-    unnamed = [task for task in asyncio.all_tasks() - before if task.get_name().startswith("Task-")]
-    if unnamed and (ending := set(unnamed) - {asyncio.current_task()}):
-        await asyncio.wait(ending, timeout=1.0)
+    await grpc_ended(before)
     leaked = [task for task in asyncio.all_tasks() - before if not task.done() and task is not asyncio.current_task()]
     assert not leaked, f"tasks left behind: {[task.get_name() for task in leaked]}"

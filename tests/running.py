@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import types
 from typing import TYPE_CHECKING
 
 from plugin.daemon import Daemon
@@ -66,3 +67,18 @@ async def shell(command: str, cwd: Path) -> None:
     """Run a shell command as a person would, from the root of the tree."""
     process = await asyncio.create_subprocess_exec("sh", "-ec", command, cwd=cwd)
     assert await process.wait() == 0, command
+
+
+async def grpc_ended(before: Iterable[asyncio.Task[object]]) -> None:
+    """Wait for grpcio's own tasks, which end by themselves a moment after their call was cut, for a second at most.
+
+    Ours have names and are written in Python; grpcio's have none or are not.
+    """
+    others = asyncio.all_tasks() - {*before, asyncio.current_task()}
+    own = {task for task in others if _is_python(task) and not task.get_name().startswith("Task-")}
+    if others - own:
+        await asyncio.wait(others - own, timeout=1.0)
+
+
+def _is_python(task: asyncio.Task[object]) -> bool:
+    return isinstance(task.get_coro(), types.CoroutineType)

@@ -13,10 +13,13 @@ from tests.broken_plugins.sound import LOOK_S, Sound
 
 class ListsSlowly(Sound):
     breaks: ClassVar = {"first-list"}
+    slow = True
 
     async def ListAndWatch(self, request: Any, context: Any) -> AsyncIterator[pluginapi.ListAndWatchResponse]:
         self.streams += 1
-        await asyncio.sleep(3.0)
+        if self.slow:
+            self.slow = False
+            await asyncio.sleep(3.0)
         async for one in super().ListAndWatch(request, context):
             yield one
 

@@ -15,6 +15,7 @@ import yaml
 from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.testing import ManualClock, cluster, pod, process
 from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
+from tests.running import grpc_ended
 
 DOMAIN = "myplugin.io/mydevice-"
 PODS = Path(__file__).parents[2] / "deploy" / "pods.yaml"
@@ -238,6 +239,7 @@ async def test_leaving_the_cluster_leaves_no_process_task_or_directory():
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert not root.exists()
+    await grpc_ended(before)
     assert asyncio.all_tasks() == before
 
 

@@ -11,6 +11,7 @@ import pytest
 from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.testing import FakeKubelet, ManualClock, Mode, pod, stub_plugin
 from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
+from tests.running import grpc_ended
 
 RESOURCE = "example.com/dongle"
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -271,4 +272,5 @@ async def test_nothing_happens_before_start_and_nothing_is_left_after_stop(socke
         assert not (kubelet.plugin_dir / "kubelet.sock").exists()
         assert kubelet.live_streams(RESOURCE) == 0
 
+    await grpc_ended(before)
     assert asyncio.all_tasks() == before

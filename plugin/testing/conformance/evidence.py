@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ class Instance:
     """One life of the plugin's process, or the one that runs already."""
 
     started: float
+    ended: float = math.inf
+    """When it was told to end, or killed."""
     registrations: Sequence[registration.Registration] = ()
     lists: dict[str, Sequence[device.DeviceList]] = dataclasses.field(default_factory=dict)
     """Every list received while it lived, by resource."""
@@ -117,8 +121,6 @@ class Evidence:
     resources: list[str] = dataclasses.field(default_factory=list)
     """Those expected, or those found."""
     instances: list[Instance] = dataclasses.field(default_factory=list)
-    registrations: Sequence[registration.Registration] = ()
-    """All of them, refused ones too."""
     waited_until: float = 0.0
     """When the plugin had registered with a kubelet that came after it, or had not and was started again."""
     options: dict[str, Options] = dataclasses.field(default_factory=dict)
@@ -143,6 +145,11 @@ class Evidence:
     """Plain files that the plugin made in the kubelet's directory."""
     output: str = ""
     """The last lines that the plugin printed."""
+
+    @property
+    def registrations(self) -> Sequence[registration.Registration]:
+        """All of them, refused ones too."""
+        return list(itertools.chain.from_iterable(life.registrations for life in self.instances))
 
     @property
     def accepted(self) -> list[registration.Registration]:

@@ -73,6 +73,7 @@ class Story:
     async def close(self) -> None:
         """End everything and put the directory back."""
         self.seen.output = self._plugin.output
+        self._leave_life()
         await self._plugin.close()
         self._end_life()
         await self._kubelet.stop()
@@ -104,6 +105,7 @@ class Story:
             exit_code = None if self._plugin.is_running else self._plugin.exit_code
             waited = evidence.Recovery(None, self._settings.resources or ("nothing came",), exit_code)
             if self._plugin.is_ours and not self._sight.is_refused_for_good():
+                self._leave_life()
                 await self._plugin.kill()
                 self._sight.remove_sockets()
                 await self._begin_life()
@@ -123,17 +125,22 @@ class Story:
         self.seen.instances.append(evidence.Instance(time.monotonic()))
         await self._plugin.start()
 
+    def _leave_life(self) -> None:
+        """Note that the process is about to be ended: a call that it made before may still come in after."""
+        if self.seen.instances:
+            self.seen.instances[-1].ended = time.monotonic()
+
     def _end_life(self) -> None:
         """Write down what belongs to the present life."""
-        seen, everything = self.seen, self._kubelet.registrations
+        seen = self.seen
         seen.resources = self._sight.resources
-        seen.registrations = list(everything)
         seen.stream_errors.update(self._sight.stream_errors())
         seen.list_sizes = self._sight.list_sizes()
         seen.files = tuple(sorted({*seen.files, *self._sight.files()}))
         if seen.instances:
             life = seen.instances[-1]
-            life.registrations = [one for one in everything if one.time >= life.started]
+            attempts = self._kubelet.registrations
+            life.registrations = [one for one in attempts if life.started <= one.time < life.ended]
             life.lists = {one: self._sight.lists(one, life.started) for one in seen.resources}
 
     async def _new_life(self) -> bool:
@@ -146,6 +153,7 @@ class Story:
     async def _revive(self) -> None:
         """Start a plugin again that did not come back; one that is not ours may still come."""
         if self._plugin.is_ours:
+            self._leave_life()
             await self._plugin.kill()
             self._sight.remove_sockets()
             await self._new_life()
@@ -153,6 +161,7 @@ class Story:
     async def _stop(self) -> None:
         began, resources = time.monotonic(), self._sight.resources
         listed = [one for one in resources if self._kubelet.history(one)[-1].devices]
+        self._leave_life()
         in_time = await self._plugin.terminate(self._limits.stop_s)
         took = time.monotonic() - began
         await self._sight.until(lambda: not any(map(self._kubelet.live_streams, resources)), self._limits.quiet_s)
@@ -163,6 +172,7 @@ class Story:
         self._sight.remove_sockets()
 
     async def _kill_and_return(self) -> None:
+        self._leave_life()
         await self._plugin.kill()
         left, began = set(self._sight.sockets()), time.monotonic()
         came_up = await self._new_life()
