@@ -63,7 +63,7 @@ HUNDRED = functools.partial(playing, paths=["node2/dev1/", *(f"node2/dev3/{numbe
 
 @fault(
     STORM,
-    "10,000 health writes a second, of 100 devices, for 30 s",
+    "up to 10,000 health writes a second, of 100 devices, for 30 s",
     "Right within 250 ms of the last write",
     set_up=HUNDRED,
     tries=1,
@@ -74,7 +74,7 @@ async def long_storm(one: Stage) -> str:
 
 @fault(
     STORM,
-    "10,000 health writes a second, of 100 devices, for 2 s",
+    "up to 10,000 health writes a second, of 100 devices, for 2 s",
     "Right within 250 ms of the last write",
     set_up=HUNDRED,
     tries=5,
