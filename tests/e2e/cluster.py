@@ -166,9 +166,14 @@ class Cluster:
                         return float(line["at"])
                 await asyncio.sleep(0.1)  # a log has no watch
 
-    async def logs(self, pod: str) -> str:
-        """Return what a pod of the story printed."""
-        return "".join([line async for line in self.client.log(pod, namespace=NAMESPACE)])
+    async def logs(self, pod: str, *, lines: int) -> str:
+        """Return what a pod of the story printed, once it has printed `lines` lines: Running comes before the first."""
+        async with asyncio.timeout(60):
+            while True:
+                text = "".join([line async for line in self.client.log(pod, namespace=NAMESPACE)])
+                if text.count("\n") >= lines:
+                    return text
+                await asyncio.sleep(0.1)  # the API server is asked, not waited for: following would not end
 
 
 def shows(resource: str, *, capacity: int, allocatable: int) -> Callable[[Any], bool]:

@@ -124,8 +124,8 @@ async def test_pods_run_where_their_devices_are(cluster: Cluster, timings: dict[
     timings["pods created -> dp1-1 and dp1-2 seen Running"] = max(one.at, two.at) - before
     assert one.object.spec.nodeName == NODE1
     assert two.object.spec.nodeName == NODE2
-    assert await cluster.logs("dp1-1") == "Device vars:\nDEV_1_ID_0='/node1/dev1/1'\n"
-    assert await cluster.logs("dp1-2") == "Device vars:\nDEV_2_ID_0='/node2/dev2/1'\n"
+    assert await cluster.logs("dp1-1", lines=2) == "Device vars:\nDEV_1_ID_0='/node1/dev1/1'\n"
+    assert await cluster.logs("dp1-2", lines=2) == "Device vars:\nDEV_2_ID_0='/node2/dev2/1'\n"
 
 
 async def test_the_third_pod_waits_and_the_scheduler_says_for_what(cluster: Cluster) -> None:
@@ -153,7 +153,7 @@ async def test_the_third_pod_runs_as_soon_as_its_device_is_free(cluster: Cluster
     held = sorted(devices(pod.object)) or await held_by_variables(cluster)
     assert held[0] == "node2-dev2-1"
     assert len(held) == 3
-    lines = (await cluster.logs("dp1-3")).splitlines()
+    lines = (await cluster.logs("dp1-3", lines=4)).splitlines()
     assert lines[:2] == ["Device vars:", "DEV_2_ID_0='/node2/dev2/1'"]
     paths = [device.replace("-", "/") for device in held[1:]]
     assert lines[2:] == [f"DEV_3_ID_{place}='/{path}'" for place, path in enumerate(paths)], "by number, not at random"
@@ -161,7 +161,7 @@ async def test_the_third_pod_runs_as_soon_as_its_device_is_free(cluster: Cluster
 
 async def held_by_variables(cluster: Cluster) -> list[str]:
     """Return the IDs that dp1-3 was given; its status does not say before 1.36 (contract HS-1)."""
-    lines = (await cluster.logs("dp1-3")).splitlines()[1:]
+    lines = (await cluster.logs("dp1-3", lines=4)).splitlines()[1:]
     return sorted(line.split("'")[1][1:].replace("/", "-") for line in lines)
 
 
