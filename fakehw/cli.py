@@ -15,8 +15,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
-import shtab
-
 from fakehw import layout, listing, resource_name, scenario_cli, spec
 from fakehw.errors import FakehwError, InputError, SpecError
 from fakehw.layout import Health, TreePath
@@ -101,6 +99,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"fakehw: {message}\n")
 
 
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that reads files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib import metadata
+
+        sys.stdout.write(f"{parser.prog} {metadata.version('fakehw')}\n")
+        parser.exit()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
@@ -131,6 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command."""
     parser = _make(_Parser, "", prog="fakehw", description=_DESCRIPTION)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     def add(name: str, run: Callable[[argparse.Namespace], int | None], help_text: str) -> argparse.ArgumentParser:
@@ -339,6 +348,8 @@ def _no_command(_: argparse.Namespace) -> None:
 
 
 def _completion(arguments: argparse.Namespace) -> None:
+    import shtab  # a sixth of every other command's start
+
     _say(shtab.complete(make_parser(), shell=arguments.shell))
 
 

@@ -60,7 +60,7 @@ def row_of(action: argparse.Action) -> str:
     shown = ", ".join(action.option_strings) or action.dest
     takes = isinstance(action, argparse._StoreTrueAction)
     if action.option_strings and not takes:
-        shown += f" {value}"
+        shown = f"{shown} {value}".rstrip()
     elif not action.option_strings:
         shown = str(value)
     return f"| {code(shown)} | {cell((action.help or '').replace('%%', '%'))} |"

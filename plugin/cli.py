@@ -112,7 +112,8 @@ class _Version(argparse.Action):
     """Looks the version up only when it is asked for: that reads files."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.exit(message=f"{parser.prog} {version()}\n")
+        sys.stdout.write(f"{parser.prog} {version()}\n")
+        parser.exit()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -61,6 +62,11 @@ def test_a_broken_plugin_ends_in_1_and_both_files_name_the_check(tmp_path: Path)
         (["--mend", "true", "--", "true"], "--mend needs --break"),
         (["--resources", "dongle", "--", "true"], "--resources: 'dongle' is not an extended resource name (contract REG-10)"),
         (["--private-mount", "--plugin-dir", "/tmp/x", "--", "true"], "--private-mount needs a COMMAND and no --plugin-dir"),
+        (["--brif"], "unrecognized arguments: --brif: see fakehw-conformance --help"),
+        (
+            ["--quiet", "soon"],
+            "argument --quiet: 'soon': must be a number of seconds, more than 0 and less than a day: see fakehw-conformance --help",
+        ),
         (["--", "/no/such/plugin"], "[Errno 2] No such file or directory: '/no/such/plugin'"),
     ],
 )  # fmt: skip  # one row a mistake
@@ -105,6 +111,10 @@ def test_the_page_has_the_checks_that_there_are() -> None:
     page = (ROOT / "docs" / "conformance.md").read_text()
 
     assert kit("--list").stdout.rstrip() in page
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert kit("--version").stdout == f"fakehw-conformance {metadata.version('fakehw')}\n"
 
 
 def test_pytest_is_not_needed(tmp_path: Path) -> None:

@@ -1,27 +1,61 @@
-"""The command `fakehw`, run as a user runs it."""
+"""The command `fakehw`: as a process of its own where that matters, else as the function behind it."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from fakehw import cli
 
 SEED = Path(__file__).parents[2] / "deploy/base/topology.yaml"
 
 
 @pytest.fixture
-def run(tmp_path: Path):
-    def run(*arguments: object, env: dict[str, str] | None = None, **rest) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("FAKEHW_", "NODE_NAME"))}
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Call the command's function; what it prints, and the exit code a shell would see."""
+    for name in ("FAKEHW_SPEC", "NODE_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FAKEHW_ROOT", str(tmp_path / "tree"))
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: object, env: dict[str, str] | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        for name, value in (env or {}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        try:
+            code = cli.main(list(map(str, arguments)))
+        except SystemExit as end:  # argparse's way
+            code = int(end.code or 0)
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: Path):
+    """Run the command as a user does, in a process of its own."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FAKEHW_", "NODE_NAME"))}
+
+    def command(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "fakehw", *map(str, arguments)],
             check=False, capture_output=True, text=True, timeout=30,
-            env={**clean, "FAKEHW_ROOT": str(tmp_path / "tree"), "COLUMNS": "100", **(env or {})}, **rest,
-        )  # fmt: skip
+            env={**clean, "FAKEHW_ROOT": str(tmp_path / "tree")},
+        )  # fmt: skip  # the command stays on one line
 
-    return run
+    return command
+
+
+def test_a_process_of_its_own_says_the_same_and_ends_with_the_code(command):
+    assert "5 added" in command("build", "--spec", SEED).stdout
+    done = command("set-health", "node2/dev3/9", "unhealthy")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("fakehw: /node2/dev3/9: no such device")
 
 
 def test_the_story_of_a_day(run, tmp_path: Path):
@@ -59,8 +93,8 @@ def test_environment_stands_in_for_flags_and_flags_win(run, tmp_path: Path):
 
 
 def test_spec_may_come_from_stdin(run):
-    assert "5 added" in run("build", "--spec", "-", input=SEED.read_text()).stdout
-    assert run("build", "--spec", "-", input="nodes: 3").stderr == (
+    assert "5 added" in run("build", "--spec", "-", stdin=SEED.read_text()).stdout
+    assert run("build", "--spec", "-", stdin="nodes: 3").stderr == (
         "stdin:1: nodes: 3: must be a mapping of node names to nodes\n"
     )
 
@@ -124,12 +158,12 @@ def test_output_that_cannot_be_written_is_one_line(run, tmp_path: Path):
     assert done.stderr == "fakehw: No space left on device\n"
 
 
-def test_reader_that_has_read_enough_is_no_error(run, tmp_path: Path):
-    spec = tmp_path / "many.yaml"
+def test_reader_that_has_read_enough_is_no_error(run, roomy_dir: Path):
+    spec = roomy_dir / "many.yaml"
     spec.write_text("nodes: {n: {classes: {dev1: {count: 3000}}}}")
-    run("build", "--spec", spec)
+    run("build", "--spec", spec, "--root", roomy_dir / "tree")
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {sys.executable} -m fakehw list --root {tmp_path}/tree | head -1"],
+        ["bash", "-c", f"set -o pipefail; {sys.executable} -m fakehw list --root {roomy_dir}/tree | head -1"],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
 
@@ -142,6 +176,10 @@ def test_help_ends_with_examples(run, command: str):
 
     assert done.returncode == 0
     assert "\nexamples:\n  " in done.stdout
+
+
+def test_version_is_that_of_the_distribution(run):
+    assert run("--version").stdout == f"fakehw {metadata.version('fakehw')}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_a_mistake_is_one_line_with_value_rule_and_flag(
         read(*arguments, **environ)
 
     assert str(caught.value) == line
+
+
+def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        read("--version")
+
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"fakehw-plugin {metadata.version('fakehw')}\n"
 
 
 @given(st.lists(st.text(max_size=20), max_size=4))

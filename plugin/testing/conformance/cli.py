@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from plugin.api.deviceplugin.v1beta1 import constants
 from plugin.testing import kubelet, registration, resource_name
@@ -51,9 +51,26 @@ class UsageError(Exception):
     """The command cannot do what it is asked to."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports what it cannot parse in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}: see {self.prog} --help")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that reads files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib import metadata
+
+        sys.stdout.write(f"{parser.prog} {metadata.version('fakehw')}\n")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="fakehw-conformance",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -86,13 +103,17 @@ def parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the findings as JSON too")
     add("--junit", type=Path, metavar="FILE", help="write the findings as JUnit XML too")
     add("--list", action="store_true", help="print the checks as Markdown and exit")
+    add("--version", action=_Version, nargs=0, help="print the version and exit")
     return made  # fmt: skip  # one option a line where it fits
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < 86400:
-        raise argparse.ArgumentTypeError(f"{text}: must be more than 0 and less than a day")
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of seconds, more than 0 and less than a day")
     return value
 
 
@@ -135,12 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its words about sockets that went away as they should
     words = list(sys.argv[1:] if arguments is None else arguments)
-    given = parser().parse_args(words)
-    if given.list:
-        print(catalogue.markdown())  # noqa: T201 - what the option is for
-        return 0
     temporary: str | None = None
     try:
+        given = parser().parse_args(words)
+        if given.list:
+            print(catalogue.markdown())  # noqa: T201 - what the option is for
+            return 0
         if not given.command and given.plugin_dir is None:
             raise UsageError("give a COMMAND after --, or --plugin-dir for a plugin that runs already")
         if bool(given.mend) and not given.break_:
