@@ -12,7 +12,20 @@ that a mistake cannot hide on both sides.
 
 from __future__ import annotations
 
-from plugin.testing.clock import ManualClock, RealClock
-from plugin.testing.kubelet import FakeKubelet, Mode
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from plugin.testing.clock import ManualClock, RealClock
+    from plugin.testing.kubelet import FakeKubelet, Mode
 
 __all__ = ["FakeKubelet", "ManualClock", "Mode", "RealClock"]
+
+_HOMES: Final = {"FakeKubelet": "kubelet", "ManualClock": "clock", "Mode": "kubelet", "RealClock": "clock"}
+
+
+def __getattr__(name: str) -> Any:  # a class, loaded when it is first asked for
+    # Every run of pytest loads this package, by its fixtures' entry point, and few need gRPC.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -38,9 +38,19 @@ def test_the_plugin_has_40_lines() -> None:
 
 
 def test_the_tests_pass_with_nothing_but_the_installed_fixtures(project: Path) -> None:
-    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_dongle.py"], project)
+    done = run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", "b", "test_dongle.py"], project
+    )
 
     assert "3 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_fixtures_cost_other_peoples_tests_no_grpc() -> None:
+    code = (
+        "import sys, plugin.testing.pytest_plugin; sys.exit('grpc' in sys.modules or 'google.protobuf' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_kit_finds_what_the_page_says(project: Path) -> None:
