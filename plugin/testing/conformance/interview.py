@@ -87,7 +87,7 @@ async def _break_and_mend(
     ids = {one for one in before[lost] if said.get(one, constants.HEALTHY) != constants.HEALTHY}
     ids = ids or before[lost] - said.keys()
     open_streams = 1 + sum(one.resource == lost for one in watchers)
-    await sight.until(lambda: len(streams(lost)) == open_streams, settings.limits.quiet_s)
+    await sight.until(lambda: len(streams(lost)) == open_streams, limit)
     mended_s = None
     if settings.mend_command is not None:
         began_again = time.monotonic()

@@ -95,8 +95,11 @@ class Story:
         came = time.monotonic()
         await self._kubelet.start()
         await self._sight.until(
-            lambda: bool(self._sight.accepted()) or not self._plugin.is_running, self._limits.recovery_s
+            lambda: bool(self._sight.accepted()) or not self._plugin.is_running or self._sight.is_refused_for_good(),
+            self._limits.recovery_s,
         )
+        if self._sight.is_refused_for_good():  # another resource of the plugin may be in order, and come next
+            await self._sight.until(lambda: bool(self._sight.accepted()), self._limits.quiet_s)
         self.seen.waited_until = time.monotonic()
         if self._sight.accepted():
             first = next(one for one in self._kubelet.registrations if one.error is None)
