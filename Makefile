@@ -23,8 +23,8 @@ setup: $(VENV)/.dev ## Make the virtual environment with everything for developm
 
 ##@ Check
 
-test: $(VENV)/.dev ## Run all tests but those that need a cluster
-	$(BIN)/python -m pytest $(TESTS)
+test: $(VENV)/.dev ## Run all tests but those that need a cluster (TESTS="path -k word" for some, WORKERS=0 for one process)
+	$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),$(if $(TESTS),0,auto)) --maxprocesses 8 --dist loadgroup $(TESTS)
 
 lint: $(VENV)/.dev ## Style, types, import arrows, generated code
 	$(BIN)/ruff check .
@@ -136,7 +136,7 @@ $(VENV)/bin/python:
 $(VENV)/.run: deploy/requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "setting up $(VENV) (once) ..."
 	@$(PIP) install --require-hashes -r deploy/requirements.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 	@touch $@
 
 $(VENV)/.dev: hack/requirements-dev.txt $(VENV)/.run

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import structlog
 
-from tests.running import grpc_ended
+from tests import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+
+# How long an example takes says something of the machine, which other tests keep busy.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
+
+# Hundreds of commands are started: each takes the bytecode that the first one left.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
     """A fresh directory with a path short enough for sockets in it (contract PATH-4)."""
     path = Path(tempfile.mkdtemp(prefix="fhw-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def roomy_dir() -> Iterator[Path]:
+    """A fresh directory for trees of many files, in memory where there is room: on a disk they cost ten times as much."""
+    path = Path(tempfile.mkdtemp(prefix="fhw-", dir=running.roomy_place()))
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
@@ -38,6 +56,6 @@ async def _no_leaked_tasks(request: pytest.FixtureRequest) -> AsyncIterator[None
     """Fail a test that leaves tasks running."""
     before = asyncio.all_tasks()
     yield
-    await grpc_ended(before)
+    await running.grpc_ended(before)
     leaked = [task for task in asyncio.all_tasks() - before if not task.done() and task is not asyncio.current_task()]
     assert not leaked, f"tasks left behind: {[task.get_name() for task in leaked]}"

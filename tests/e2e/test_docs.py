@@ -114,7 +114,7 @@ def test_the_test_in_the_scheduler_page_passes_as_it_stands(tmp_path: Path) -> N
     (code,) = blocks(DOCS / "how-to-test-your-scheduler.md", "python")
     (tmp_path / "test_example.py").write_text(code)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    flags = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini")]
+    flags = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), "--basetemp", str(tmp_path / "b")]
     if "pytest11" not in (REPOSITORY / "pyproject.toml").read_text():
         flags += ["-p", "plugin.testing.pytest_plugin"]
     result = subprocess.run(

@@ -138,9 +138,9 @@ async def test_keys_break_mend_unplug_and_plug_a_device_from_the_screen_to_the_k
                 assert await process.wait() == 0
 
 
-async def test_ten_thousand_devices_are_shown_and_one_of_them_is_broken_by_key(tmp_path: Path) -> None:
-    FakeTree(tmp_path / "t").build(make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 10_000}}}}}))
-    async with top(tmp_path / "t") as (screen, _):
+async def test_ten_thousand_devices_are_shown_and_one_of_them_is_broken_by_key(roomy_dir: Path) -> None:
+    FakeTree(roomy_dir / "t").build(make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 10_000}}}}}))
+    async with top(roomy_dir / "t") as (screen, _):
         await screen.shows(lambda: "1 nodes, 10000 devices" in screen.text and bool(screen.row("n/dev1/1")))
         screen.press("\x1b[F")  # End
         await screen.shows(lambda: "healthy" in screen.row("n/dev1/10000"))

@@ -21,6 +21,7 @@ from typing import Any
 from plugin.testing import FakeKubelet
 from tests.factories import make_tree
 from tests.faults import reading
+from tests.running import roomy_place
 
 DEADLINE_S = 20.0
 """For what takes milliseconds; a loaded machine must not fail a fault, a broken plugin must."""
@@ -233,7 +234,7 @@ class Stage:
 @contextlib.asynccontextmanager
 async def stage(*paths: str) -> AsyncIterator[Stage]:
     """Set up a tree (the seed's second node unless told otherwise) and a kubelet."""
-    directory = Path(tempfile.mkdtemp(prefix="fhw-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="fhw-", dir=roomy_place() if len(paths) > 50 else "/tmp"))
     try:
         one = Stage(directory)
         make_tree(one.root, *(paths or SEED))

@@ -113,7 +113,7 @@ async def test_a_plugin_directory_that_may_not_be_written_is_logged_and_tried_ag
     plugin_dir.chmod(0o755)
     (plugin_dir / "kubelet.sock").chmod(0o777)
     for path in [root, *root.rglob("*"), *root.parents]:
-        if path != root.parents[-1] and str(path).startswith("/tmp/pytest"):
+        if path != root.parents[-1] and "pytest" in str(path):
             path.chmod(0o755)
     code = (
         "import os, sys, structlog, plugin.cli, plugin.daemon, plugin.api.deviceplugin.v1beta1.api_pb2;"  # the interpreter itself may be out of reach afterwards

@@ -19,7 +19,7 @@ from tests import factories
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSIONS = [one for one in utils.all_versions() if tuple(map(int, one.split("."))) >= (1, 30)]
+VERSIONS = [one for one in dict.fromkeys(utils.all_versions()) if tuple(map(int, one.split("."))) >= (1, 30)]
 KUSTOMIZATIONS = ["base", "hand", "overlays/kind", "overlays/nvidia"]
 needs_kubectl = pytest.mark.skipif(not deployment.have_kubectl(), reason="kubectl renders overlays, and is missing")
 

@@ -6,15 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import inotify_simple
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fakehw
 from fakehw import FakeTree
+from tests.running import roomy_place
 
 SEED = Path(__file__).parents[2] / "deploy/base/topology.yaml"
 
@@ -78,8 +82,9 @@ def test_build_that_changes_nothing_wakes_no_watcher(tree: FakeTree):
         assert events() == []
 
 
-def test_killed_build_shows_nothing_half_made_and_the_next_one_mends_it(tree: FakeTree):
+def test_killed_build_shows_nothing_half_made_and_the_next_one_mends_it(roomy_dir: Path):
     """SIGKILL at many moments of a build that adds, removes and updates."""
+    tree = FakeTree(roomy_dir / "tree")
     first, last = make_topology(400, attributes={"a": "1"}), make_topology(5)
     code = (
         "import sys, fakehw; print('ready', flush=True); sys.stdin.readline();"
@@ -232,7 +237,8 @@ def test_links_out_of_the_tree_are_never_followed_by_a_writer(tree: FakeTree, tm
     assert sorted(path.name for path in outside.iterdir()) == ["1"]
 
 
-def test_deep_nesting_made_by_hand_is_removed_all_the_same(tree: FakeTree):
+def test_deep_nesting_made_by_hand_is_removed_all_the_same(roomy_dir: Path):
+    tree = FakeTree(roomy_dir / "tree")
     tree.build(make_topology(1))
     fd = os.open(tree.root / "n/dev1/1", os.O_RDONLY)
     for _ in range(1500):
@@ -272,3 +278,41 @@ def test_faults_of_the_protocol_are_passed_over_and_kept_by_a_build(tmp_path: Pa
     assert [str(path) for path, _ in tree.read().devices()] == ["/node2/dev3/1"]
     tree.build(topology, reset=True)
     assert not (tmp_path / "tree/node2/dev3/rpc").exists()
+
+
+_fields = st.fixed_dictionaries(
+    {"count": st.integers(0, 3)},
+    optional={
+        "numa_node": st.integers(-1, 1),
+        "health": st.sampled_from(["healthy", "unhealthy", "unhealthy hot"]),
+        "attributes": st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1", "{id}"])),
+        "devices": st.dictionaries(
+            st.sampled_from(["0", "2", "7"]), st.just({"health": "unhealthy late", "numa_node": 0})
+        ),
+    },
+)
+_documents = st.fixed_dictionaries(
+    {
+        "nodes": st.dictionaries(
+            st.sampled_from(["n1", "n2"]),
+            st.fixed_dictionaries(
+                {"classes": st.dictionaries(st.sampled_from(["dev1", "dev2"]), _fields)},
+                optional={"host": st.sampled_from(["h1", "h2"])},
+            ),
+        )
+    }
+)
+
+
+@settings(max_examples=60)
+@given(specs=st.lists(_documents, min_size=2, max_size=4))
+def test_builds_one_after_another_end_where_the_last_alone_would(specs: list[dict]):
+    topologies = [fakehw.make_topology(document) for document in specs]
+    with tempfile.TemporaryDirectory(dir=roomy_place()) as directory:
+        many, one = FakeTree(f"{directory}/many"), FakeTree(f"{directory}/one")
+        for topology in topologies:
+            many.build(topology)
+        one.build(topologies[-1])
+
+        assert visible(many.root) == visible(one.root)
+        assert not many.build(topologies[-1]).steps

@@ -102,11 +102,11 @@ async def test_a_tree_that_goes_away_is_said(root: Path) -> None:
             await until(follower, lambda: False)
 
 
-async def test_ten_thousand_devices_are_followed_one_by_one(tmp_path: Path) -> None:
-    FakeTree(tmp_path).build(make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 10_000}}}}}))
-    with Follower(tmp_path) as follower:
+async def test_ten_thousand_devices_are_followed_one_by_one(roomy_dir: Path) -> None:
+    FakeTree(roomy_dir).build(make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 10_000}}}}}))
+    with Follower(roomy_dir) as follower:
         assert len(follower.devices) == 10_000
-        (tmp_path / "n/dev1/7777/health").write_text("unhealthy\n")
+        (roomy_dir / "n/dev1/7777/health").write_text("unhealthy\n")
         (happening,) = await follower.happenings()
         assert happening.path == TreePath("n", "dev1", 7777)
 

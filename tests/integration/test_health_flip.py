@@ -75,10 +75,10 @@ async def test_unhealthy_lowers_allocatable_and_leaves_capacity(
 
 
 async def test_a_thousand_flips_at_once_are_a_handful_of_lists(
-    tmp_path: Path, plugin_dir: Path, kubelet: FakeKubelet
+    roomy_dir: Path, plugin_dir: Path, kubelet: FakeKubelet
 ) -> None:
     """Every list makes a kubelet write its checkpoint (contract LW-7), so a storm must coalesce."""
-    root = make_tree(tmp_path / "many", *(f"node1/dev1/{number}" for number in range(1000)))
+    root = make_tree(roomy_dir / "many", *(f"node1/dev1/{number}" for number in range(1000)))
     resource = "myplugin.io/mydevice-1"
     async with running_daemon(make_config(root, plugin_dir)):
         await kubelet.wait_for(lambda: kubelet.allocatable.get(resource) == 1000, timeout=20)

@@ -11,7 +11,7 @@ import pytest
 
 from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
-from tests.factories import make_config
+from tests.factories import make_config, make_tree
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon, shell
 
 if TYPE_CHECKING:
@@ -122,8 +122,9 @@ async def test_a_class_swapped_for_a_link_takes_its_devices_away(
 
 
 async def test_a_hundred_thousand_files_in_a_device_directory_disturb_nobody(
-    root: Path, plugin_dir: Path, kubelet: FakeKubelet
+    roomy_dir: Path, plugin_dir: Path, kubelet: FakeKubelet
 ) -> None:
+    root = make_tree(roomy_dir, "node2/dev3/1", "node2/dev3/2", "node2/dev3/3")
     device = root / "node2/dev3/2"
     for number in range(100_000):
         os.close(os.open(device / f"junk{number}", os.O_CREAT | os.O_WRONLY))

@@ -84,7 +84,7 @@ async def test_every_scenario_of_the_gallery_lands_and_leaves_the_tree_as_it_was
     before = snapshot(root)
     speed = SPEEDS.get(name, 100)
 
-    rows, code, err = await receipts(name, "--root", str(root), "--speed", str(speed), "--patience", "10s", *sources)
+    rows, code, err = await receipts(name, "--root", str(root), "--speed", str(speed), "--patience", "4s", *sources)
 
     assert (code, err) == (0, "")
     assert snapshot(root) == before

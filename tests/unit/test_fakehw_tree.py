@@ -4,9 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from pyfakefs.fake_filesystem_unittest import Patcher
 
 import fakehw
 from fakehw import FakeTree, layout, listing
@@ -324,40 +321,3 @@ def test_paths_sort_as_people_count():
     ]  # fmt: skip
     assert layout.env_prefix("dev3") == "DEV_3_ID"
     assert layout.env_prefix("gpu") == "GPU_ID"
-
-
-_fields = st.fixed_dictionaries(
-    {"count": st.integers(0, 3)},
-    optional={
-        "numa_node": st.integers(-1, 1),
-        "health": st.sampled_from(["healthy", "unhealthy", "unhealthy hot"]),
-        "attributes": st.dictionaries(st.sampled_from("abc"), st.sampled_from(["1", "{id}"])),
-        "devices": st.dictionaries(
-            st.sampled_from(["0", "2", "7"]), st.just({"health": "unhealthy late", "numa_node": 0})
-        ),
-    },
-)
-_documents = st.fixed_dictionaries(
-    {
-        "nodes": st.dictionaries(
-            st.sampled_from(["n1", "n2"]),
-            st.fixed_dictionaries(
-                {"classes": st.dictionaries(st.sampled_from(["dev1", "dev2"]), _fields)},
-                optional={"host": st.sampled_from(["h1", "h2"])},
-            ),
-        )
-    }
-)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(specs=st.lists(_documents, min_size=2, max_size=4))
-def test_builds_one_after_another_end_where_the_last_alone_would(specs: list[dict]):
-    topologies = [fakehw.make_topology(document) for document in specs]
-    with Patcher():
-        for topology in topologies:
-            FakeTree("/many").build(topology)
-        FakeTree("/one").build(topologies[-1])
-
-        assert content(Path("/many")) == content(Path("/one"))
-        assert not FakeTree("/many").build(topologies[-1]).steps
