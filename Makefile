@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv \
-	cluster build start status pods break mend stop clean e2e image-size verify-image \
+	cluster build start status pods break mend stop clean e2e fidelity image-size verify-image \
 	faults soak audit sbom
 
 help: ## Print this list
@@ -56,7 +56,7 @@ pictures: $(VENV)/.dev ## Draw the pictures of the documentation anew (docs/pict
 
 ##@ Cluster (kind and Docker to make one; kubectl and any cluster for the rest: docs/deploy.md)
 
-export IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON
+export NODE KUBELET_DIR POD_IMAGE IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON
 
 cluster: ## Make a kind cluster with two workers (CLUSTER=kind)
 	@hack/cluster.sh cluster
@@ -87,6 +87,9 @@ clean: ## Delete the kind cluster; on any other, also empty the trees on the nod
 
 e2e: $(VENV)/.dev ## Drive the cluster through the whole story, with timings (KUBELET_RESTART="command {node}")
 	@hack/cluster.sh e2e
+
+fidelity: $(VENV)/.dev ## Try on a real kubelet what tests try on the fake one, as root on its node (docs/fake-kubelet.md)
+	$(BIN)/python -m pytest -m cluster --numprocesses 0 -o log_cli=false tests/fidelity $(TESTS)
 
 image-size: ## Show what the image weighs, layer by layer
 	@hack/cluster.sh image-size

@@ -72,13 +72,8 @@ def read(directory: Path) -> Checkpoint | None:
         return None  # "a bad file is logged and ignored"; it is our own file, so there is nothing more to say about it
 
 
-def exists(directory: Path) -> bool:
-    """Tell whether there is a checkpoint, good or bad; none means a new node (contract NS-8)."""
-    return (directory / FILE_NAME).exists()
-
-
 def remove(directory: Path) -> None:
-    """Forget everything, as a recreated node does."""
+    """Forget all allocations."""
     (directory / FILE_NAME).unlink(missing_ok=True)
 
 

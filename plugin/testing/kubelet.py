@@ -11,14 +11,13 @@ import asyncio
 import contextlib
 import enum
 import random
-import socket
+import shutil
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from plugin.api.deviceplugin.v1beta1 import constants
 from plugin.testing import (
     call_log,
     changes,
-    checkpoint,
     client_table,
     clock,
     device,
@@ -98,7 +97,7 @@ class FakeKubelet(pod_workers.PodWorkers):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        await self.stop(remove_sockets=True)
 
     async def start(self, *, keep_sockets: bool = False) -> None:
         """Come up as a kubelet does: checkpoint, clean directory, socket, then the pods it already knows.
@@ -111,9 +110,7 @@ class FakeKubelet(pod_workers.PodWorkers):
         """
         if self._life is not None:
             raise RuntimeError("the kubelet is already up")
-        self.plugin_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-        if not checkpoint.exists(self.plugin_dir):
-            self.node_status = node_status.zeroed(self.node_status)  # contract NS-8
+        self.plugin_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._forget_memory()
         self._manager.load_checkpoint()
         async with contextlib.AsyncExitStack() as life:
@@ -129,6 +126,7 @@ class FakeKubelet(pod_workers.PodWorkers):
                 await server.start()
             if self._plugins_registry is not None:
                 watcher = self._watcher(self._plugins_registry)
+                watcher.prepare()
                 task = asyncio.create_task(watcher.run(), name=f"plugin-watcher {self.node_name}")
                 life.push_async_callback(node_status.cancel_and_wait, task)
             if self._period_s is not None:
@@ -142,23 +140,23 @@ class FakeKubelet(pod_workers.PodWorkers):
                 if admitted.is_active:
                     await self._admit(admitted)
         except BaseException:
-            await self.stop()
+            await self.stop(remove_sockets=True)
             raise
         self._manager.pods_known = True
         self.changes.ring()
 
-    async def stop(self, *, leave_socket: bool = False) -> None:
+    async def stop(self, *, remove_sockets: bool = False) -> None:
         """Go down, cutting every stream.
 
-        With *leave_socket* as if killed: a `kubelet.sock` stays that nobody serves (contract RS-8).
+        Its sockets stay, with nobody behind them, as they do when a kubelet ends, in good order or not (contract RS-8).
         """
-        if self._life is None:
-            return
-        life, self._life = self._life, None
-        await life.aclose()
-        if leave_socket:
-            with socket.socket(socket.AF_UNIX) as dead:
-                dead.bind(str(self.plugin_dir / constants.KUBELET_SOCKET))
+        if self._life is not None:
+            life, self._life = self._life, None
+            await life.aclose()
+        if remove_sockets:
+            for path in (self.plugin_dir / constants.KUBELET_SOCKET, self.pod_resources_socket):
+                if path is not None:
+                    path.unlink(missing_ok=True)
         self.changes.ring()
 
     async def restart(self) -> None:
@@ -168,16 +166,16 @@ class FakeKubelet(pod_workers.PodWorkers):
 
     async def reboot(self) -> None:
         """Restart with the machine: nothing runs any more, and pods come before plugins (contract RS-7)."""
-        await self.stop(leave_socket=True)
+        await self.stop()
         for admitted in self._pods.values():
             for container in admitted.containers.values():
                 container.is_running = False
         await self.start()
 
     async def recreate_node(self) -> None:
-        """Start without a past: no checkpoint, no pods, extended resources reset to 0 (contract NS-8)."""
+        """Start without a past: an empty directory and no pods. The Node object keeps its numbers (contract NS-8)."""
         await self.stop()
-        checkpoint.remove(self.plugin_dir)
+        shutil.rmtree(self.plugin_dir)
         self._pods.clear()
         await self.start()
 

@@ -52,11 +52,6 @@ def compute(before: NodeStatus, counts: Counts) -> NodeStatus:
     return NodeStatus(dict(sorted(capacity.items())), dict(sorted({**capacity, **counts.allocatable}.items())))
 
 
-def zeroed(before: NodeStatus) -> NodeStatus:
-    """Return the Node object after a registration without a checkpoint: all extended resources 0 (contract NS-8)."""
-    return NodeStatus(dict.fromkeys(before.capacity, 0), dict.fromkeys(before.allocatable, 0))
-
-
 class Ticker:
     """Calls *tick* every period for as long as the context is open; the first time after one period."""
 

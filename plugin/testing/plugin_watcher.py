@@ -1,6 +1,6 @@
 """The second way to register: a socket under `plugins_registry` that the kubelet finds by itself.
 
-Mirrors `pkg/kubelet/pluginmanager` (contract PW-1 to PW-9). inotify is watched by the event loop; each socket has a
+Mirrors `pkg/kubelet/pluginmanager` (contract PW-1 to PW-11). inotify is watched by the event loop; each socket has a
 task that registers it, with back-off, and ends. The kubelet's own loop looks once a second, this one at once.
 """
 
@@ -13,7 +13,7 @@ import stat
 import time
 import urllib.parse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import inotify_simple
 
@@ -45,6 +45,11 @@ def authority_of(socket_path: Path) -> str:
     return urllib.parse.quote(str(socket_path), safe=_AUTHORITY_SAFE)
 
 
+class _Failure(NamedTuple):
+    at: float
+    backoff_s: float
+
+
 class PluginWatcher:
     """Registers and deregisters the sockets under one directory."""
 
@@ -68,10 +73,15 @@ class PluginWatcher:
         self._events: asyncio.Queue[tuple[bool, Path]] = asyncio.Queue()
         self._tasks: dict[Path, asyncio.Task[None]] = {}
         self._registered: dict[Path, tuple[str, Path]] = {}
+        self._failures: dict[Path, _Failure] = {}
+        """The last one by path: a socket that is made again there has to wait too (contract PW-11)."""
+
+    def prepare(self) -> None:
+        """Make the directory."""
+        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
 
     async def run(self) -> None:
         """Watch until cancelled. Sockets that are there already are found by a walk, and never deleted (PW-1, PW-5)."""
-        self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         loop = asyncio.get_running_loop()
         with contextlib.closing(inotify_simple.INotify()) as inotify:
             loop.add_reader(inotify.fileno(), self._read, inotify)
@@ -122,13 +132,16 @@ class PluginWatcher:
             await self._table.disconnect(*registered)
 
     async def _keep_trying(self, path: Path) -> None:
-        backoff_s = FIRST_BACKOFF_S
         while True:
+            failure = self._failures.get(path)
+            if failure is not None:
+                await clock.sleep(self._clock, failure.at + failure.backoff_s - self._clock.time())
             with contextlib.suppress(RegistrationFailedError):  # the plugin has been told, and `on_registration`
                 await self._register(path)
+                self._failures.pop(path, None)
                 return
-            await clock.sleep(self._clock, backoff_s)
-            backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
+            backoff_s = FIRST_BACKOFF_S if failure is None else min(2 * failure.backoff_s, LAST_BACKOFF_S)
+            self._failures[path] = _Failure(self._clock.time(), backoff_s)
 
     async def _register(self, path: Path) -> None:
         """Run the whole sequence once (contract PW-2, PW-4)."""

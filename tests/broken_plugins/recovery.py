@@ -65,10 +65,15 @@ class TrustsItsOpenStream(Sound):
 
 class DiesWhenTheKubeletIsAway(Sound):
     breaks: ClassVar = {"survives-absent-kubelet"}
+    met = False
+
+    async def register(self) -> None:
+        await super().register()
+        self.met = True
 
     async def live_once(self) -> None:
         missing = 0
-        while self.identity() is None:
+        while self.met and not self.kubelet_listens():
             missing += 1
             if missing > 5:
                 sys.exit("the kubelet went away")

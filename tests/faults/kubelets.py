@@ -38,7 +38,7 @@ async def restarts(one: Stage) -> None:
 
 @fault(KUBELET, "dies and leaves kubelet.sock; nobody listens for a while; a new one comes", BACK)
 async def stale_socket(one: Stage) -> None:
-    await one.kubelet.stop(leave_socket=True)
+    await one.kubelet.stop()
     one.write("node2/dev3/3/health", "unhealthy meanwhile\n")
     await one.plugin.logged("registration_ended")
     await one.kubelet.start()
@@ -248,7 +248,7 @@ async def slow_reader(one: Stage) -> str:
 async def dies_in_allocate(one: Stage) -> None:
     admitting = asyncio.create_task(one.kubelet.admit(pod.simple("mine", {R3: 2})))
     await asyncio.sleep(0)
-    await one.kubelet.stop(leave_socket=True)
+    await one.kubelet.stop()
     admitting.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await admitting

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc
 import pytest
 
 from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.testing import FakeKubelet, pod
 from plugin.testing.container_options import DeviceNode, Mount
-from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
+from plugin.testing.stub_plugin import StubPlugin, devices
 
 RESOURCE = "example.com/dongle"
 OTHER = "example.com/gadget"
@@ -49,19 +48,6 @@ def held(admitted, container="main"):
     return admitted.containers[container].device_ids.get(RESOURCE)
 
 
-async def test_each_container_and_resource_is_one_call_with_one_request(fake_kubelet, make_plugin):
-    plugin = await make_plugin("a", "b", "c")
-    containers = (pod.Container("one", {RESOURCE: 1}), pod.Container("two", {RESOURCE: 2}))
-
-    admitted = await fake_kubelet.admit(pod.Pod("p", containers))
-
-    requests = [request for name, request in plugin.requests if name == "Allocate"]
-    assert [len(request.container_requests) for request in requests] == [1, 1]
-    assert [len(request.container_requests[0].devices_ids) for request in requests] == [1, 2]
-    assert sorted(held(admitted, "one") + held(admitted, "two")) == ["a", "b", "c"]
-    assert admitted.containers["two"].env == {"DEVICES_DONGLE": ",".join(held(admitted, "two"))}
-
-
 async def test_what_several_resources_say_is_merged_for_the_container(fake_kubelet, make_plugin):
     async def answer(_):
         response = pluginapi.ContainerAllocateResponse(
@@ -85,60 +71,6 @@ async def test_what_several_resources_say_is_merged_for_the_container(fake_kubel
     assert (options.annotations, options.cdi_devices) == ({"k": "v"}, ("v/c=1",))
 
 
-async def test_unhealthy_devices_are_never_chosen(fake_kubelet, make_plugin):
-    await make_plugin(listed=[*devices("sick", health="Unhealthy"), *devices("well")])
-
-    assert held(await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))) == ["well"]
-    second = await fake_kubelet.admit(pod.simple("q", {RESOURCE: 1}))
-
-    assert (second.phase, second.reason) == ("Failed", "UnexpectedAdmissionError")
-    assert second.message == rejected(
-        f"requested number of devices unavailable for {RESOURCE}. Requested: 1, Available: 0"
-    )
-
-
-async def test_no_healthy_device_fails_the_pod_for_good(fake_kubelet, make_plugin):
-    plugin = await make_plugin(listed=devices("a", health="Unhealthy"))
-
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 0}))  # even a limit of 0 is checked
-
-    assert admitted.message == rejected(f"no healthy devices present; cannot allocate unhealthy devices {RESOURCE}")
-    assert plugin.count("Allocate") == 0
-
-
-async def test_a_resource_nobody_registered_is_ignored(fake_kubelet):
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-
-    assert admitted.is_active
-    assert held(admitted) is None
-
-
-async def test_an_allocate_error_fails_the_pod_and_frees_what_was_chosen(fake_kubelet, make_plugin):
-    async def refuse(_):
-        raise Refusal("device is on fire", grpc.StatusCode.FAILED_PRECONDITION)
-
-    plugin = await make_plugin("a", behaviors={"Allocate": refuse})
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-
-    assert admitted.message == rejected("rpc error: code = FailedPrecondition desc = device is on fire")
-    assert fake_kubelet.allocated(RESOURCE) == set()
-    plugin.behaviors.clear()
-    assert held(await fake_kubelet.admit(pod.simple("q", {RESOURCE: 1}))) == ["a"]
-
-
-async def test_an_empty_allocate_answer_fails_the_pod_and_leaks_the_device(fake_kubelet, make_plugin):
-    async def nothing(_):
-        return pluginapi.AllocateResponse()
-
-    plugin = await make_plugin("a", behaviors={"Allocate": nothing})
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-
-    assert admitted.message.startswith(rejected("no containers return in allocation response")[:70])
-    assert fake_kubelet.allocated(RESOURCE) == {"a"}
-    plugin.behaviors.clear()
-    assert not (await fake_kubelet.admit(pod.simple("q", {RESOURCE: 1}))).is_active
-
-
 async def test_a_stopped_endpoint_is_refused_without_a_call(fake_kubelet, make_plugin):
     plugin = await make_plugin("a", options=PRE_START)
     admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
@@ -152,55 +84,6 @@ async def test_a_stopped_endpoint_is_refused_without_a_call(fake_kubelet, make_p
     assert plugin.count("PreStartContainer") == 0
 
 
-async def test_devices_of_a_deleted_pod_are_free_when_the_next_one_comes(fake_kubelet, make_plugin):
-    plugin = await make_plugin("a")
-    first = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-    await fake_kubelet.remove(first)
-    assert fake_kubelet.allocated(RESOURCE) == {"a"}
-
-    assert held(await fake_kubelet.admit(pod.simple("q", {RESOURCE: 1}))) == ["a"]
-    assert plugin.count("Allocate") == 2
-
-
-async def test_a_running_pod_is_untouched_by_its_plugins_end_and_keeps_its_device_after(fake_kubelet, make_plugin):
-    plugin = await make_plugin("a", "b", "c")
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-    await fake_kubelet.start_container(admitted)
-    mine = held(admitted)
-    await plugin.stop()
-    await fake_kubelet.wait_for(lambda: fake_kubelet.allocatable[RESOURCE] == 0)
-    assert admitted.phase == "Running"
-
-    again = await make_plugin("a", "b", "c")
-    await fake_kubelet.wait_for(lambda: fake_kubelet.allocatable[RESOURCE] == 3)
-    await fake_kubelet.start_container(admitted)
-    others = await fake_kubelet.admit(pod.simple("q", {RESOURCE: 2}))
-
-    assert held(admitted) == mine
-    assert sorted(mine + held(others)) == ["a", "b", "c"]
-    assert again.count("Allocate") == 1
-
-
-async def test_init_containers_hand_their_device_on_with_a_second_allocate(fake_kubelet, make_plugin):
-    plugin = await make_plugin("a", "b", "c")
-    spec = pod.Pod("p", (pod.Container("app", {RESOURCE: 1}),), (pod.Container("init", {RESOURCE: 1}),))
-
-    admitted = await fake_kubelet.admit(spec)
-
-    assert held(admitted, "init") == held(admitted, "app")
-    assert plugin.count("Allocate") == 2
-    assert len(fake_kubelet.allocated(RESOURCE)) == 1
-
-
-async def test_sidecars_keep_their_device_to_themselves(fake_kubelet, make_plugin):
-    await make_plugin("a", "b")
-    sidecar = pod.Container("side", {RESOURCE: 1}, is_sidecar=True)
-
-    admitted = await fake_kubelet.admit(pod.Pod("p", (pod.Container("app", {RESOURCE: 1}),), (sidecar,)))
-
-    assert sorted(held(admitted, "side") + held(admitted, "app")) == ["a", "b"]
-
-
 PREFERENCES = {
     "unknown IDs": ["x", "y"],
     "too many": ["a", "b", "c", "d"],
@@ -208,39 +91,6 @@ PREFERENCES = {
     "empty": [],
     "exact": ["c", "d"],
 }
-
-
-@pytest.mark.parametrize("name", PREFERENCES)
-async def test_preferred_allocation_is_followed_as_far_as_it_makes_sense(fake_kubelet, make_plugin, name):
-    preferred = PREFERENCES[name]
-
-    async def prefer(_):
-        response = pluginapi.ContainerPreferredAllocationResponse(deviceIDs=preferred)
-        return pluginapi.PreferredAllocationResponse(container_responses=[response])
-
-    plugin = await make_plugin("a", "b", "c", "d", "e", options=PREFERS, behaviors={"GetPreferredAllocation": prefer})
-    chosen = set(held(await fake_kubelet.admit(pod.simple("p", {RESOURCE: 2}))))
-
-    assert len(chosen) == 2
-    usable = set(preferred) & set("abcde")
-    assert chosen <= usable or usable <= chosen
-    ((_, request),) = [one for one in plugin.requests if one[0] == "GetPreferredAllocation"]
-    (asked,) = request.container_requests
-    assert (sorted(asked.available_deviceIDs), list(asked.must_include_deviceIDs)) == (list("abcde"), [])
-    assert asked.allocation_size == 2
-
-
-async def test_a_preferred_allocation_error_fails_the_pod(fake_kubelet, make_plugin):
-    async def refuse(_):
-        raise Refusal("no idea")
-
-    await make_plugin("a", options=PREFERS, behaviors={"GetPreferredAllocation": refuse})
-
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-
-    assert admitted.message == rejected(
-        "device plugin GetPreferredAllocation rpc failed with err: rpc error: code = Unknown desc = no idea"
-    )
 
 
 async def test_lists_go_on_arriving_while_a_plugin_thinks_about_its_preference(fake_kubelet, make_plugin):
@@ -259,24 +109,6 @@ async def test_lists_go_on_arriving_while_a_plugin_thinks_about_its_preference(f
     go_on.set()
 
     assert held(await admission) == ["a"]
-
-
-async def test_pods_are_admitted_one_at_a_time(fake_kubelet, make_plugin):
-    thinking, go_on = asyncio.Event(), asyncio.Event()
-
-    async def think(request):
-        thinking.set()
-        await go_on.wait()
-        return pluginapi.AllocateResponse(container_responses=[pluginapi.ContainerAllocateResponse()])
-
-    plugin = await make_plugin("a", "b", behaviors={"Allocate": think})
-    first = asyncio.create_task(fake_kubelet.admit(pod.simple("p", {RESOURCE: 1})))
-    second = asyncio.create_task(fake_kubelet.admit(pod.simple("q", {RESOURCE: 1})))
-    await thinking.wait()
-    assert plugin.count("Allocate") == 1
-    go_on.set()
-
-    assert sorted(held(await first) + held(await second)) == ["a", "b"]
 
 
 async def test_a_device_that_vanishes_during_allocate_is_reported_as_a_crash_of_the_real_kubelet(
@@ -300,42 +132,6 @@ async def test_a_device_that_vanishes_during_allocate_is_reported_as_a_crash_of_
     assert fake_kubelet.hazards == [f"{RESOURCE}: device a vanished while it was being allocated (contract LW-13)"]
 
 
-async def test_pre_start_is_called_at_every_creation_with_all_devices_and_allocate_is_not(fake_kubelet, make_plugin):
-    plugin = await make_plugin("a", "b", options=PRE_START)
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 2}))
-    for _ in range(2):
-        status = await fake_kubelet.start_container(admitted)
-
-    requests = [sorted(request.devices_ids) for name, request in plugin.requests if name == "PreStartContainer"]
-    assert requests == [["a", "b"], ["a", "b"]]
-    assert plugin.count("Allocate") == 1
-    assert (status.is_running, status.starts) == (True, 2)
-
-
-async def test_a_failing_pre_start_keeps_the_container_waiting_until_it_works(fake_node, make_plugin):
-    kubelet = fake_node.kubelet
-
-    async def refuse(_):
-        raise Refusal("not yet")
-
-    plugin = await make_plugin("a", kubelet=kubelet, options=PRE_START, behaviors={"PreStartContainer": refuse})
-    admitted = await kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-    starting = asyncio.create_task(kubelet.start_container(admitted, retry=True))
-    status = admitted.containers["main"]
-    await kubelet.wait_for(lambda: status.waiting_reason == "CreateContainerConfigError")
-    assert status.message == (
-        "device plugin PreStartContainer rpc failed with err: rpc error: code = Unknown desc = not yet"
-    )
-    assert admitted.is_active
-
-    plugin.behaviors.clear()
-    await fake_node.clock.advance(10)
-    await starting
-
-    assert status.is_running
-    assert plugin.count("PreStartContainer") == 2
-
-
 async def test_pre_start_has_thirty_seconds(fake_node, make_plugin):
     kubelet = fake_node.kubelet
     thinking = asyncio.Event()
@@ -354,25 +150,6 @@ async def test_pre_start_has_thirty_seconds(fake_node, make_plugin):
 
     status = await starting
     assert "code = DeadlineExceeded desc = context deadline exceeded" in status.message
-
-
-async def test_a_plugin_gone_for_five_minutes_blocks_container_restarts_until_it_is_back(fake_node, make_plugin):
-    kubelet = fake_node.kubelet
-    plugin = await make_plugin("a", kubelet=kubelet)
-    admitted = await kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-    await kubelet.start_container(admitted)
-    await plugin.stop()
-    await kubelet.wait_for(lambda: kubelet.allocatable[RESOURCE] == 0)
-    await fake_node.clock.advance(200)
-    assert (await kubelet.start_container(admitted)).is_running, "within the grace period all is well"
-    await fake_node.clock.advance(120)
-
-    status = await kubelet.start_container(admitted)
-
-    assert status.message == f"endpoint not found in cache for a registered resource: {RESOURCE}"
-    await make_plugin("a", kubelet=kubelet)
-    await kubelet.wait_for(lambda: kubelet.allocatable[RESOURCE] == 1)
-    assert (await kubelet.start_container(admitted)).is_running
 
 
 async def test_pod_status_shows_health_and_calls_a_vanished_device_healthy(fake_kubelet, make_plugin):

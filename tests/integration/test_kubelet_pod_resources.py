@@ -67,14 +67,6 @@ async def test_list_frees_the_devices_of_pods_that_are_gone(fake_node, stub, plu
     assert kubelet.allocated(RESOURCE) == set()
 
 
-async def test_allocatable_is_every_healthy_device_in_use_or_not(fake_node, stub, plugin):
-    await fake_node.kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-
-    reply = await stub.GetAllocatableResources(podresourcesapi.AllocatableResourcesRequest())
-
-    assert entries(reply.devices) == [(RESOURCE, ["wide"], [0]), (RESOURCE, ["wide"], [1])]
-
-
 async def test_allocatable_is_empty_until_the_plugin_is_back(fake_node, stub, plugin):
     await plugin.stop()
     await fake_node.kubelet.wait_for(lambda: fake_node.kubelet.allocatable[RESOURCE] == 0)
@@ -82,18 +74,6 @@ async def test_allocatable_is_empty_until_the_plugin_is_back(fake_node, stub, pl
     reply = await stub.GetAllocatableResources(podresourcesapi.AllocatableResourcesRequest())
 
     assert list(reply.devices) == []
-
-
-async def test_get_finds_a_pod_by_name_and_namespace_or_says_that_it_cannot(fake_node, stub, plugin):
-    await fake_node.kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-
-    found = await stub.Get(podresourcesapi.GetPodResourcesRequest(pod_name="p", pod_namespace="default"))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Get(podresourcesapi.GetPodResourcesRequest(pod_name="p", pod_namespace="lab"))
-
-    assert found.pod_resources.name == "p"
-    assert caught.value.code() is grpc.StatusCode.UNKNOWN
-    assert caught.value.details() == "pod p in namespace lab not found"
 
 
 async def test_more_than_a_hundred_a_second_are_rejected(fake_node, stub):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.testing import pod
 from plugin.testing.stub_plugin import StubPlugin, devices
 
@@ -29,53 +27,6 @@ async def make_plugin(fake_kubelet):
     yield make
     for plugin in made:
         await plugin.stop()
-
-
-async def test_after_a_restart_the_pod_keeps_its_device_without_a_second_allocate(fake_kubelet, make_plugin):
-    first = await make_plugin("a", "b", "c")
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-    await fake_kubelet.start_container(admitted)
-    mine = admitted.containers["main"].device_ids
-
-    await fake_kubelet.restart()
-
-    assert not first.socket_path.exists()
-    assert (fake_kubelet.capacity[RESOURCE], fake_kubelet.allocatable[RESOURCE]) == (0, 0)
-    assert fake_kubelet.node_status.capacity == {RESOURCE: 0}
-    assert admitted.phase == "Running"
-    second = await make_plugin("a", "b", "c")
-    others = await fake_kubelet.admit(pod.simple("q", {RESOURCE: 2}))
-    assert admitted.containers["main"].device_ids == mine
-    assert sorted(mine[RESOURCE] + others.containers["main"].device_ids[RESOURCE]) == ["a", "b", "c"]
-    status = await fake_kubelet.start_container(admitted)
-    assert status.env == {"DEVICES_DONGLE": mine[RESOURCE][0]}
-    assert (first.count("Allocate"), second.count("Allocate")) == (1, 1)
-
-
-async def test_after_a_restart_pre_start_is_skipped_until_the_plugin_is_back(fake_kubelet, make_plugin):
-    options = pluginapi.DevicePluginOptions(pre_start_required=True)
-    plugin = await make_plugin("a", options=options)
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-    await fake_kubelet.start_container(admitted)
-
-    await fake_kubelet.restart()
-    status = await fake_kubelet.start_container(admitted)
-
-    assert status.is_running
-    assert plugin.count("PreStartContainer") == 1
-
-
-async def test_a_restart_rejects_pods_whose_init_containers_held_devices(fake_kubelet, make_plugin):
-    await make_plugin("a")
-    spec = pod.Pod("p", (pod.Container("app", {RESOURCE: 1}),), (pod.Container("init", {RESOURCE: 1}),))
-    admitted = await fake_kubelet.admit(spec)
-    await fake_kubelet.start_container(admitted, "init")
-    fake_kubelet.container_exited(admitted, "init")
-    await fake_kubelet.start_container(admitted, "app")
-
-    await fake_kubelet.restart()
-
-    assert (admitted.phase, admitted.reason) == ("Failed", "UnexpectedAdmissionError")
 
 
 async def test_after_a_reboot_a_pod_that_comes_before_its_plugin_has_failed(fake_kubelet, make_plugin):
@@ -118,31 +69,6 @@ async def test_a_recreated_node_knows_nothing(fake_kubelet, make_plugin):
 
     assert fake_kubelet.pods == []
     assert fake_kubelet.allocated(RESOURCE) == set()
-
-
-async def test_the_checkpoint_has_the_kubelets_shape(fake_kubelet, make_plugin):
-    await make_plugin("a")
-    admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
-
-    content = json.loads((fake_kubelet.plugin_dir / "kubelet_internal_checkpoint").read_text())
-
-    assert content["Data"]["RegisteredDevices"] == {RESOURCE: ["a"]}
-    (entry,) = content["Data"]["PodDeviceEntries"]
-    assert (entry["PodUID"], entry["ContainerName"], entry["ResourceName"]) == (admitted.uid, "main", RESOURCE)
-    assert entry["DeviceIDs"] == {"-1": ["a"]}
-
-
-async def test_a_killed_kubelet_leaves_a_socket_that_nobody_serves(fake_kubelet):
-    path = fake_kubelet.plugin_dir / "kubelet.sock"
-    await fake_kubelet.stop(leave_socket=True)
-
-    assert path.is_socket()
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_unix_connection(path)
-    await fake_kubelet.start()
-    _, writer = await asyncio.open_unix_connection(path)
-    writer.close()
-    await writer.wait_closed()
 
 
 async def test_each_restart_makes_a_new_socket(fake_kubelet):

@@ -112,11 +112,10 @@ def test_checkpoint_brings_back_what_was_written(tmp_path, held):
     "content",
     ["", "{", "[]", "{}", '{"Data": {"PodDeviceEntries": null, "RegisteredDevices": {}}, "Checksum": 1}', "null"],
 )
-def test_a_damaged_checkpoint_is_ignored_but_exists(tmp_path, content):
+def test_a_damaged_checkpoint_is_ignored(tmp_path, content):
     (tmp_path / checkpoint.FILE_NAME).write_text(content)
 
     assert checkpoint.read(tmp_path) is None
-    assert checkpoint.exists(tmp_path)
 
 
 def test_a_changed_checkpoint_fails_its_checksum(tmp_path, held):

@@ -52,6 +52,11 @@ class Exchange:
         """Tell whether no answer came in time."""
         return self.error == TIMED_OUT
 
+    @property
+    def lost_connection(self) -> bool:
+        """Tell whether it ended as a call ends whose plugin dies; a plugin may also say that of its own accord."""
+        return self.error is not None and self.error.startswith("rpc error: code = Unavailable")
+
 
 TIMED_OUT = "no answer in time"
 

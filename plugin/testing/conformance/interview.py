@@ -32,7 +32,13 @@ async def ask_and_change(
             with contextlib.suppress(plugin_client.DialError):
                 async with questions.connected(resource, path) as client:
                     seen.exchanges += await questions.ask_all(client, sight.healthy(resource), options, limits)
-            if not plugin.is_running or not running.live_streams(resource):
+
+            def is_gone(resource: str = resource) -> bool:
+                return not plugin.is_running or not running.live_streams(resource)
+
+            if any(one.resource == resource and one.lost_connection for one in seen.exchanges):
+                await sight.until(is_gone, limits.reply_s)  # the call that it dies of tells first
+            if is_gone():
                 seen.survived_unknown = False
                 continue
             watcher = questions.Watcher(resource, path, running.changes.ring)

@@ -76,9 +76,8 @@ class Story:
         self._leave_life()
         await self._plugin.close()
         self._end_life()
-        await self._kubelet.stop()
+        await self._kubelet.stop(remove_sockets=True)
         checkpoint.remove(self._settings.plugin_dir)
-        (self._settings.plugin_dir / constants.KUBELET_SOCKET).unlink(missing_ok=True)
 
     # -- lives --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,59 @@
+"""The node that a claim is tried on, and plugins on it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from plugin.testing.stub_plugin import StubPlugin, devices
+from tests.fidelity.node import Node
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.cluster, pytest.mark.timeout(600)])])
+async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
+    if request.param == "fake":
+        from tests.fidelity.fake import fake_node
+
+        async with fake_node(request.getfixturevalue("short_dir")) as one:
+            yield one
+    else:
+        from tests.fidelity.real import real_node
+
+        async with real_node() as one:
+            yield one
+
+
+@pytest.fixture
+def resource(request: pytest.FixtureRequest) -> str:
+    """A name that no test before has left with the kubelet."""
+    import os
+
+    return f"fidelity.example/r{os.getpid()}-{next(_numbers)}"
+
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+async def make_plugin(node: Node, resource: str) -> AsyncIterator[Make]:
+    """Serve a stub plugin; `register=False` leaves it at that."""
+    made: list[StubPlugin] = []
+
+    async def make(*ids: str, register: bool = True, **fields: Any) -> StubPlugin:
+        name = fields.pop("resource", resource)
+        endpoint = fields.pop("endpoint", f"{name.rpartition('/')[2]}-{len(made)}.sock")
+        plugin = StubPlugin(node.plugin_dir, name, fields.pop("listed", devices(*ids)), endpoint=endpoint, **fields)
+        made.append(plugin)
+        await plugin.serve()
+        if register:
+            await plugin.register()
+        return plugin
+
+    yield make
+    for plugin in made:
+        await plugin.stop()

@@ -1,0 +1,172 @@
+"""The fake kubelet as a node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from plugin.testing import FakeKubelet, ManualClock, pod, pod_status
+from tests.fidelity.node import DEADLINE_S, Node, Seen, remove_all
+
+STEP_S, LOOK_S = 0.2, 0.002
+"""The kubelet's time between two looks, and real time meanwhile; a call to a plugin may have a second of the former."""
+
+PATIENCE_S = 0.2
+"""Real time between two looks once the kubelet's time is over."""
+
+
+SETTLE_S = 0.05
+"""Real time for what goes over sockets: a claim may be that nothing comes."""
+
+
+class FakeNode(Node):
+    """A fake kubelet whose time runs while something is waited for."""
+
+    def __init__(self, kubelet: FakeKubelet, clock: ManualClock, root: Path) -> None:
+        self.namespace = "default"
+        self.plugin_dir = kubelet.plugin_dir
+        self.plugins_registry = self.registry_as_the_kubelet_has_it = root / "reg"
+        self.pod_resources_socket = root / "pr" / "kubelet.sock"
+        self._kubelet = kubelet
+        self._clock = clock
+        self._runs: dict[str, asyncio.Task[None]] = {}
+
+    async def numbers(self, resource: str, *, settled: bool = False) -> tuple[int, int] | None:
+        if settled:
+            await self.pass_time(11)
+        status = self._kubelet.node_status
+        if resource not in status.capacity:
+            return None
+        return status.capacity[resource], status.allocatable[resource]
+
+    async def shows(self, resource: str, capacity: int, allocatable: int) -> None:
+        wanted = capacity, allocatable
+        await self._wait(lambda: self._shown(resource) == wanted, lambda: f"{resource}: {self._shown(resource)}")
+
+    def _shown(self, resource: str) -> tuple[int | None, int | None]:
+        status = self._kubelet.node_status
+        return status.capacity.get(resource), status.allocatable.get(resource)
+
+    async def _wait(self, holds: Callable[[], object], describe: Callable[[], Any]) -> None:
+        # The kubelet's time first; then real time, which sockets need, and on a busy machine more of it.
+        began = self._clock.time()
+        for _ in range(int(DEADLINE_S / STEP_S + 2 * DEADLINE_S)):
+            if holds():
+                return
+            if not (is_over := self._clock.time() - began >= DEADLINE_S):
+                await self._clock.advance(STEP_S)
+            await self._kubelet.tick()
+            with contextlib.suppress(TimeoutError):
+                await self._kubelet.wait_for(holds, timeout=PATIENCE_S if is_over else LOOK_S)
+        raise AssertionError(describe())
+
+    async def run(self, spec: pod.Pod) -> None:
+        self._runs[spec.uid] = asyncio.create_task(self._run(spec), name=f"pod {spec.name}")
+
+    async def _run(self, spec: pod.Pod) -> None:
+        admitted = await self._kubelet.admit(spec)
+        if not admitted.is_active:
+            return
+        for one in spec.init_containers:
+            await self._kubelet.start_container(spec, one.name, retry=True)
+            if not one.is_sidecar:
+                self._kubelet.container_exited(spec, one.name)
+        for one in spec.containers:
+            await self._kubelet.start_container(spec, one.name, retry=True)
+
+    def _admitted(self, spec: pod.Pod) -> pod_status.AdmittedPod | None:
+        return next((one for one in self._kubelet.pods if one.uid == spec.uid), None)
+
+    def _seen(self, spec: pod.Pod) -> Seen:
+        admitted = self._admitted(spec)
+        if admitted is None:
+            return Seen("")
+        containers = admitted.containers
+        return Seen(
+            str(admitted.phase), admitted.reason, admitted.message,
+            frozenset(name for name, one in containers.items() if one.is_running),
+            {name: (one.waiting_reason, one.message) for name, one in containers.items() if one.waiting_reason},
+            {name: one.starts for name, one in containers.items()},
+            {
+                name: {device: health for devices in held.values() for device, health in devices.items()}
+                for name, held in self._kubelet.allocated_resources_status(spec).items()
+                if held
+            },
+        )  # fmt: skip  # one line a field
+
+    async def until(self, spec: pod.Pod, holds: Callable[[Seen], object]) -> Seen:
+        await self._wait(lambda: holds(self._seen(spec)), lambda: self._seen(spec))
+        return self._seen(spec)
+
+    async def env(self, spec: pod.Pod, container: str = "main") -> dict[str, str]:
+        admitted = self._admitted(spec)
+        assert admitted is not None
+        return {
+            name: value for name, value in admitted.containers[container].env.items() if name.startswith("DEVICES_")
+        }
+
+    async def end_container(self, spec: pod.Pod, container: str = "main") -> None:
+        self._kubelet.container_exited(spec, container)
+        self._runs[spec.uid] = asyncio.create_task(self._again(spec, container), name=f"pod {spec.name}")
+
+    async def _again(self, spec: pod.Pod, container: str) -> None:
+        await self._kubelet.start_container(spec, container, retry=True)
+
+    async def remove(self, spec: pod.Pod) -> None:
+        await self._end(self._runs.pop(spec.uid))
+        await self._kubelet.remove(spec)
+
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def name_of(self, spec: pod.Pod) -> str:
+        return spec.name
+
+    async def restart(self, *, emptied: tuple[str, ...] = ()) -> None:
+        await self._kubelet.stop()
+        remove_all(self.plugin_dir, emptied)
+        await self._kubelet.start()
+
+    @contextlib.asynccontextmanager
+    async def dead(self) -> AsyncIterator[None]:
+        await self._kubelet.stop()
+        yield
+        await self._kubelet.start()
+
+    async def patch(self, resource: str, count: int) -> None:
+        self._kubelet.patch_node({resource: count})
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(SETTLE_S)
+        await self._clock.advance(seconds)
+        await self._kubelet.tick()
+        await asyncio.sleep(SETTLE_S)
+
+    def has_crashed(self) -> bool:
+        return bool(self._kubelet.hazards)
+
+    async def close(self) -> None:
+        for task in self._runs.values():
+            await self._end(task)
+
+
+@contextlib.asynccontextmanager
+async def fake_node(root: Path) -> AsyncIterator[FakeNode]:
+    """Run one."""
+    clock = ManualClock()
+    kubelet = FakeKubelet(
+        root / "dp",
+        pod_resources_socket=root / "pr" / "kubelet.sock",
+        plugins_registry=root / "reg",
+        clock=clock,
+    )
+    async with kubelet:
+        node = FakeNode(kubelet, clock, root)
+        try:
+            yield node
+        finally:
+            await node.close()

@@ -1,0 +1,442 @@
+"""Pods that get devices, or do not (contract sections 7 to 9 and 11)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+
+from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from plugin.api.podresources.v1 import api_pb2 as podresources
+from plugin.testing import pod
+from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
+from tests.fidelity.conftest import Make
+from tests.fidelity.node import Node
+
+PREFERS = pluginapi.DevicePluginOptions(get_preferred_allocation_available=True)
+PRE_START = pluginapi.DevicePluginOptions(pre_start_required=True)
+
+
+def rejected(text: str) -> str:
+    return f"Pod was rejected: Allocate failed due to {text}, which is unexpected"
+
+
+def requested(plugin: StubPlugin, method: str = "Allocate") -> list[list[str]]:
+    """The device IDs of every call, sorted."""
+    if method == "PreStartContainer":
+        return [sorted(request.devices_ids) for name, request in plugin.requests if name == method]
+    return [sorted(request.container_requests[0].devices_ids) for name, request in plugin.requests if name == method]
+
+
+async def devices_of(node: Node, spec: pod.Pod, container: str = "main") -> list[str]:
+    (value,) = (await node.env(spec, container)).values()
+    return value.split(",")
+
+
+async def test_al_1_every_container_and_resource_is_a_call_with_one_request(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a", "b", "c")
+    await node.shows(resource, 3, 3)
+    spec = pod.Pod("p", (pod.Container("one", {resource: 1}), pod.Container("two", {resource: 2})))
+    await node.runs(spec)
+
+    calls = [request for name, request in plugin.requests if name == "Allocate"]
+    assert [len(one.container_requests) for one in calls] == [1, 1]
+    assert [len(ids) for ids in requested(plugin)] == [1, 2]
+    first, second = await devices_of(node, spec, "one"), await devices_of(node, spec, "two")
+    assert sorted(first + second) == ["a", "b", "c"]
+    assert requested(plugin) == [first, second]
+
+
+async def test_al_12_what_two_resources_set_is_merged(node: Node, make_plugin: Make, resource: str) -> None:
+    other = f"{resource}-other"
+    await make_plugin("a")
+    await make_plugin("o", resource=other)
+    await node.shows(resource, 1, 1)
+    await node.shows(other, 1, 1)
+    spec = pod.simple("p", {resource: 1, other: 1})
+    await node.runs(spec)
+
+    assert sorted((await node.env(spec)).values()) == ["a", "o"]
+
+
+async def test_adm_3_more_than_are_free_is_refused_for_good(node: Node, make_plugin: Make, resource: str) -> None:
+    plugin = await make_plugin(listed=[*devices("sick", health="Unhealthy"), *devices("well")])
+    await node.shows(resource, 2, 1)
+    first, second = pod.simple("p", {resource: 1}), pod.simple("q", {resource: 1})
+    await node.runs(first)
+    assert await devices_of(node, first) == ["well"]
+
+    seen = await node.fails(second)
+
+    assert (seen.reason, seen.message) == (
+        "UnexpectedAdmissionError",
+        rejected(f"requested number of devices unavailable for {resource}. Requested: 1, Available: 0"),
+    )
+    assert requested(plugin) == [["well"]]
+
+
+@pytest.mark.parametrize("count", [1, 0])
+async def test_adm_6_with_no_healthy_device_even_none_is_refused(
+    count: int, node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin(listed=devices("sick", health="Unhealthy"))
+    await node.shows(resource, 1, 0)
+
+    seen = await node.fails(pod.simple("p", {resource: count}))
+
+    assert seen.message == rejected(f"no healthy devices present; cannot allocate unhealthy devices {resource}")
+    assert plugin.count("Allocate") == 0
+
+
+async def test_adm_5_a_resource_that_the_kubelet_never_heard_of_is_ignored(node: Node, resource: str) -> None:
+    spec = pod.simple("p", {resource: 1})
+    await node.runs(spec)
+
+    assert await node.env(spec) == {}
+
+
+async def test_al_9_an_error_of_allocate_fails_the_pod_and_frees_the_device(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    async def refuse(_: object) -> None:
+        raise Refusal("device is on fire", grpc.StatusCode.FAILED_PRECONDITION)
+
+    plugin = await make_plugin("a", behaviors={"Allocate": refuse})
+    await node.shows(resource, 1, 1)
+
+    seen = await node.fails(pod.simple("p", {resource: 1}))
+
+    assert seen.message == rejected("rpc error: code = FailedPrecondition desc = device is on fire")
+    plugin.behaviors.clear()
+    await node.runs(pod.simple("q", {resource: 1}))
+
+
+async def test_al_10_an_answer_without_containers_fails_the_pod_and_keeps_the_device(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    async def nothing(_: object) -> pluginapi.AllocateResponse:
+        return pluginapi.AllocateResponse()
+
+    plugin = await make_plugin("a", behaviors={"Allocate": nothing})
+    await node.shows(resource, 1, 1)
+
+    seen = await node.fails(pod.simple("p", {resource: 1}))
+
+    assert seen.message == rejected("no containers return in allocation response ")
+    plugin.behaviors.clear()
+    second = await node.fails(pod.simple("q", {resource: 1}))
+    assert "Requested: 1, Available: 0" in second.message
+
+
+async def test_al_4_init_containers_hand_their_device_on_with_a_second_allocate(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a", "b", "c")
+    await node.shows(resource, 3, 3)
+    spec = pod.Pod("p", (pod.Container("main", {resource: 1}),), (pod.Container("init", {resource: 1}),))
+    await node.runs(spec)
+
+    assert await devices_of(node, spec, "init") == await devices_of(node, spec)
+    assert requested(plugin) == [await devices_of(node, spec)] * 2
+
+
+async def test_al_4_sidecars_keep_their_device_to_themselves(node: Node, make_plugin: Make, resource: str) -> None:
+    await make_plugin("a", "b")
+    await node.shows(resource, 2, 2)
+    sidecar = pod.Container("side", {resource: 1}, is_sidecar=True)
+    spec = pod.Pod("p", (pod.Container("main", {resource: 1}),), (sidecar,))
+    await node.runs(spec)
+
+    assert sorted(await devices_of(node, spec, "side") + await devices_of(node, spec)) == ["a", "b"]
+
+
+async def test_al_5_a_deleted_pods_device_is_free_when_the_next_pod_comes(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    first, second = pod.simple("p", {resource: 1}), pod.simple("q", {resource: 1})
+    await node.runs(first)
+    await node.remove(first)
+    await node.runs(second)
+
+    assert requested(plugin) == [["a"], ["a"]]
+
+
+PREFERENCES = {
+    "unknown": ["x", "y"],
+    "too many": ["a", "b", "c", "d"],
+    "too few": ["d"],
+    "empty": [],
+    "exact": ["c", "d"],
+    "twice": ["c", "c"],
+}
+
+
+@pytest.mark.parametrize("name", PREFERENCES)
+async def test_gp_3_a_preference_is_followed_as_far_as_it_makes_sense(
+    name: str, node: Node, make_plugin: Make, resource: str
+) -> None:
+    preferred = PREFERENCES[name]
+
+    async def prefer(_: object) -> pluginapi.PreferredAllocationResponse:
+        one = pluginapi.ContainerPreferredAllocationResponse(deviceIDs=preferred)
+        return pluginapi.PreferredAllocationResponse(container_responses=[one])
+
+    plugin = await make_plugin(*"abcde", options=PREFERS, behaviors={"GetPreferredAllocation": prefer})
+    await node.shows(resource, 5, 5)
+    spec = pod.simple("p", {resource: 2})
+    await node.runs(spec)
+
+    chosen, usable = set(await devices_of(node, spec)), set(preferred) & set("abcde")
+    assert len(chosen) == 2
+    assert chosen <= usable or usable <= chosen
+    (request,) = [request for method, request in plugin.requests if method == "GetPreferredAllocation"]
+    (asked,) = request.container_requests
+    assert (sorted(asked.available_deviceIDs), list(asked.must_include_deviceIDs)) == (list("abcde"), [])
+    assert asked.allocation_size == 2
+
+
+async def test_gp_1_the_plugin_is_asked_even_when_there_is_nothing_to_choose(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a", "b", options=PREFERS)
+    await node.shows(resource, 2, 2)
+    await node.runs(pod.simple("p", {resource: 2}))
+
+    assert plugin.count("GetPreferredAllocation") == 1
+
+
+async def test_gp_1_for_a_reused_device_the_plugin_is_not_asked(node: Node, make_plugin: Make, resource: str) -> None:
+    plugin = await make_plugin("a", "b", options=PREFERS)
+    await node.shows(resource, 2, 2)
+    await node.runs(pod.Pod("p", (pod.Container("main", {resource: 1}),), (pod.Container("init", {resource: 1}),)))
+
+    assert plugin.count("GetPreferredAllocation") == 1
+
+
+async def test_gp_2_what_was_reused_must_be_included(node: Node, make_plugin: Make, resource: str) -> None:
+    plugin = await make_plugin("a", "b", "c", options=PREFERS)
+    await node.shows(resource, 3, 3)
+    await node.runs(pod.Pod("p", (pod.Container("main", {resource: 2}),), (pod.Container("init", {resource: 1}),)))
+
+    first, second = (request for method, request in plugin.requests if method == "GetPreferredAllocation")
+    ((given,), _) = requested(plugin)
+    assert list(first.container_requests[0].must_include_deviceIDs) == []
+    (asked,) = second.container_requests
+    assert (list(asked.must_include_deviceIDs), asked.allocation_size) == ([given], 2)
+    assert sorted(asked.available_deviceIDs) == ["a", "b", "c"]
+
+
+async def test_gp_4_an_error_of_the_preference_fails_the_pod(node: Node, make_plugin: Make, resource: str) -> None:
+    async def refuse(_: object) -> None:
+        raise Refusal("no idea")
+
+    await make_plugin("a", options=PREFERS, behaviors={"GetPreferredAllocation": refuse})
+    await node.shows(resource, 1, 1)
+
+    seen = await node.fails(pod.simple("p", {resource: 1}))
+
+    assert seen.message == rejected(
+        "device plugin GetPreferredAllocation rpc failed with err: rpc error: code = Unknown desc = no idea"
+    )
+
+
+async def test_ps_1_pre_start_is_called_at_every_creation_and_allocate_once(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a", "b", options=PRE_START)
+    await node.shows(resource, 2, 2)
+    spec = pod.simple("p", {resource: 2})
+    await node.runs(spec)
+    await node.end_container(spec)
+    await node.until(spec, lambda one: one.starts["main"] == 2 and "main" in one.running)
+
+    assert requested(plugin, "PreStartContainer") == [["a", "b"], ["a", "b"]]
+    assert requested(plugin) == [["a", "b"]]
+    assert await devices_of(node, spec) == ["a", "b"]
+
+
+async def test_ps_2_a_failing_pre_start_keeps_the_container_waiting_until_it_works(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    async def refuse(_: object) -> None:
+        raise Refusal("not yet")
+
+    plugin = await make_plugin("a", options=PRE_START, behaviors={"PreStartContainer": refuse})
+    await node.shows(resource, 1, 1)
+    spec = pod.simple("p", {resource: 1})
+    await node.run(spec)
+
+    seen = await node.until(spec, lambda one: one.waiting and "not yet" in one.waiting["main"][1])
+
+    assert seen.waiting["main"] == (
+        "CreateContainerConfigError",
+        "device plugin PreStartContainer rpc failed with err: rpc error: code = Unknown desc = not yet",
+    )
+    assert seen.phase == "Pending"
+    plugin.behaviors.clear()
+    await node.until(spec, lambda one: "main" in one.running)
+
+
+async def test_hs_2_the_pods_status_says_the_health_of_what_it_holds(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    spec = pod.Pod("p", (pod.Container("main", {resource: 1}),), (pod.Container("init", {resource: 1}),))
+    await node.runs(spec)
+    await node.until(spec, lambda one: one.health == {"main": {"a": "Healthy"}})
+    await plugin.send(devices("a", health="overheated"))
+    await node.until(spec, lambda one: one.health == {"main": {"a": "Unhealthy"}})
+    await plugin.send(devices("a"))
+    await node.until(spec, lambda one: one.health == {"main": {"a": "Healthy"}})
+
+
+async def test_hs_5_a_device_that_is_no_longer_listed_is_shown_as_healthy(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a", "b")
+    await node.shows(resource, 2, 2)
+    spec = pod.simple("p", {resource: 2})
+    await node.runs(spec)
+    await plugin.send(devices("a", "b", health="Unhealthy"))
+    await node.until(spec, lambda one: one.health == {"main": {"a": "Unhealthy", "b": "Unhealthy"}})
+    await plugin.send(devices("b"))  # a change of b brings the status up to date
+
+    await node.until(spec, lambda one: one.health == {"main": {"a": "Healthy", "b": "Healthy"}})
+
+
+async def test_hs_5_the_end_of_the_plugin_leaves_the_last_word(node: Node, make_plugin: Make, resource: str) -> None:
+    plugin = await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    spec = pod.simple("p", {resource: 1})
+    await node.runs(spec)
+    await plugin.stop()
+    await node.shows(resource, 1, 0)
+    await node.end_container(spec)  # and a new look at the status
+
+    seen = await node.until(spec, lambda one: one.starts["main"] == 2)
+    assert seen.health == {"main": {"a": "Healthy"}}
+
+
+async def test_pr_3_pod_resources_names_the_holder_in_an_entry_for_each_device_and_numa_node(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    nodes = {"a": [0], "b": [0, 1]}
+    await make_plugin(
+        listed=[
+            pluginapi.Device(
+                ID=one, health="Healthy", topology=pluginapi.TopologyInfo(nodes=[pluginapi.NUMANode(ID=n) for n in its])
+            )
+            for one, its in nodes.items()
+        ]
+    )
+    await node.shows(resource, 2, 2)
+    spec = pod.Pod("p", (pod.Container("main", {resource: 2}),), (pod.Container("init", {resource: 1}),))
+    await node.runs(spec)
+
+    async with node.pod_resources() as lister:
+        pods = (await lister.List(podresources.ListPodResourcesRequest())).pod_resources
+    found: list[Any] = [
+        (container.name, one)
+        for holder in pods
+        for container in holder.containers
+        for one in container.devices
+        if one.resource_name == resource
+    ]
+
+    shown = [(name, list(one.device_ids), [numa.ID for numa in one.topology.nodes]) for name, one in found]
+    assert sorted(shown) == [("main", ["a"], [0]), ("main", ["b"], [0]), ("main", ["b"], [1])]
+
+
+async def test_pr_4_allocatable_resources_are_all_healthy_devices_in_use_or_not(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    await make_plugin(listed=[*devices("a", "b"), *devices("c", health="Unhealthy")])
+    await node.shows(resource, 3, 2)
+    await node.runs(pod.simple("p", {resource: 1}))
+
+    async with node.pod_resources() as lister:
+        answer = await lister.GetAllocatableResources(podresources.AllocatableResourcesRequest())
+    assert sorted(list(one.device_ids) for one in answer.devices if one.resource_name == resource) == [["a"], ["b"]]
+
+
+async def test_pr_5_get_answers_for_one_pod_and_refuses_an_unknown_one(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    spec = pod.simple("p", {resource: 1})
+    await node.runs(spec)
+
+    async with node.pod_resources() as lister:
+        asked = podresources.GetPodResourcesRequest(pod_name=node.name_of(spec), pod_namespace=node.namespace)
+        answer = await lister.Get(asked)
+        (held,) = answer.pod_resources.containers[0].devices
+        assert (held.resource_name, list(held.device_ids)) == (resource, ["a"])
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await lister.Get(podresources.GetPodResourcesRequest(pod_name="nobody", pod_namespace=node.namespace))
+    assert caught.value.code() is grpc.StatusCode.UNKNOWN
+    assert caught.value.details() == f"pod nobody in namespace {node.namespace} not found"
+
+
+async def test_pr_7_a_hundred_questions_a_second_are_too_many(node: Node) -> None:
+    async with node.pod_resources() as lister:
+        asked = [lister.List(podresources.ListPodResourcesRequest()) for _ in range(150)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [one for one in answers if isinstance(one, grpc.aio.AioRpcError)]
+    assert len(refused) > 20
+    assert {(one.code(), one.details()) for one in refused} == {
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected by rate limit")
+    }
+
+
+async def test_adm_1_a_slow_allocate_holds_up_the_next_pod(node: Node, make_plugin: Make, resource: str) -> None:
+    thinking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def think(_: object) -> pluginapi.AllocateResponse:
+        thinking.set()
+        await go_on.wait()
+        return pluginapi.AllocateResponse(container_responses=[pluginapi.ContainerAllocateResponse()])
+
+    plugin = await make_plugin("a", "b", behaviors={"Allocate": think})
+    await node.shows(resource, 2, 2)
+    first, second = pod.simple("p", {resource: 1}), pod.simple("q", {resource: 1})
+    await node.run(first)
+    await thinking.wait()
+    await node.run(second)
+    await node.pass_time(3)
+    assert plugin.count("Allocate") == 1
+    go_on.set()
+    for spec in (first, second):
+        await node.until(spec, lambda one: "main" in one.running)
+
+
+async def test_lw_13_a_device_that_vanishes_while_it_is_allocated_kills_the_kubelet(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    thinking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def think(_: object) -> pluginapi.AllocateResponse:
+        thinking.set()
+        await go_on.wait()
+        return pluginapi.AllocateResponse(container_responses=[pluginapi.ContainerAllocateResponse()])
+
+    plugin = await make_plugin("a", behaviors={"Allocate": think})
+    await node.shows(resource, 1, 1)
+    spec = pod.simple("p", {resource: 1})
+    await node.run(spec)
+    await thinking.wait()
+    await plugin.send([])
+    await node.shows(resource, 0, 0)
+    assert not node.has_crashed()
+    go_on.set()
+
+    async with asyncio.timeout(10):
+        while not node.has_crashed():
+            await asyncio.sleep(0.05)  # a process that dies rings no bell here
