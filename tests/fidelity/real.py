@@ -21,11 +21,12 @@ from plugin.testing import pod
 from tests.fidelity.node import DEADLINE_S, Node, Seen, remove_all
 
 NAMESPACE = "fakehw-fidelity"
-NODE = os.environ.get("NODE", "kind-worker")
-KUBELET_DIR = Path(os.environ.get("KUBELET_DIR", "/var/lib/kubelet"))
+# make hands on what is not set as empty.
+NODE = os.environ.get("NODE") or "kind-worker"
+KUBELET_DIR = Path(os.environ.get("KUBELET_DIR") or "/var/lib/kubelet")
 """Where the kubelet's own /var/lib/kubelet is for this process."""
 KUBELET_RESTART = os.environ.get("KUBELET_RESTART", "")
-IMAGE = os.environ.get("POD_IMAGE", "busybox:1.36")
+IMAGE = os.environ.get("POD_IMAGE") or "busybox:1.36"
 TICK_S = 11.0
 LOOK_S = 0.2
 
