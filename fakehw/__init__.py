@@ -5,8 +5,9 @@
     tree.build(topology)
     tree.set_health("node2/dev3/2", "unhealthy", reason="over temperature")
 
-How the modules stand to each other: `cli` speaks to people; `tree` writes, by a `plan` and a `stage`; `reading` reads;
-`spec` makes a `topology` from a `document`; `applied` remembers it; `layout` is what a tree looks like (docs/tree.md).
+How the modules stand to each other: `cli` speaks to people, by a `command_line`; `tree` writes, by a `plan` and a
+`stage`; `reading` reads; `spec` makes a `topology` from a `document`; `applied` remembers it; `layout` is what a tree
+looks like (docs/tree.md).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fakehw.layout import TreePath
-    from fakehw.scenario import Change
+    from fakehw.timeline import Change
 
 SLACK_S: Final = 0.0005
 """Between two clocks of one machine: a log line with microseconds, rounded."""

@@ -11,15 +11,15 @@ import math
 import random
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from fakehw import document, layout, schema
+from fakehw.durations import seconds
 from fakehw.errors import InputError, SpecError
-from fakehw.layout import Health
+from fakehw.timeline import FAULTS, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from fakehw.layout import TreePath
@@ -27,38 +27,7 @@ if TYPE_CHECKING:
 MAX_CHANGES: Final = 100_000
 """Of a whole timeline."""
 
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)(ms|s|m|h)?")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
-_MAX_S: Final = 7 * 86_400.0
 _PATTERN: Final = re.compile(r"/?[A-Za-z0-9._*?\[\]!-]+/[a-z0-9_*?\[\]!-]+/[0-9*?\[\]!-]+")
-
-
-class Act(StrEnum):
-    """What one change does."""
-
-    SET = "set"
-    TEAR = "tear"
-    """Truncate the health file in place and write the first half of its new value."""
-    FINISH = "finish"
-    """Write the other half and close it."""
-    UNPLUG = "unplug"
-    PLUG = "plug"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One thing that happens at one moment to some devices. `text` is their new health; "" where there is none."""
-
-    at_s: float
-    step: str
-    act: Act
-    paths: tuple[TreePath, ...]
-    text: str = ""
-
-    def __str__(self) -> str:
-        names = ", ".join(str(path).removeprefix("/") for path in self.paths[:3])
-        more = f" and {len(self.paths) - 3} more" if len(self.paths) > 3 else ""
-        return f"{self.act:<7}{names}{more}{f': {self.text}' if self.text else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +60,7 @@ class Scenario:
             # Each step draws from its own numbers, so that a step added or edited leaves the others as they were.
             source = random.Random(f"{self.seed}/{index}")  # noqa: S311  # repeatable on purpose, guards nothing
             at_s = seconds(step.get("at", 0))
-            changes += itertools.islice(_FAULTS[kind](kind, at_s, step[kind], paths, source), MAX_CHANGES + 1)
+            changes += itertools.islice(FAULTS[kind](kind, at_s, step[kind], paths, source), MAX_CHANGES + 1)
             if len(changes) > MAX_CHANGES:
                 where = f"{self.parsed.where(('steps', index))}: steps[{index}]"
                 raise SpecError(f"{where}: must not come, with those before it, to more than {MAX_CHANGES} changes")
@@ -122,15 +91,6 @@ def read(stream: BinaryIO, *, source: str) -> Scenario:
         seconds(data.get("for", 0)),
         tuple(data["steps"]),
     )
-
-
-def seconds(value: str | float) -> float:
-    """Return a duration such as `500ms`, `3s`, `2m` or a number of seconds; ValueError says the rule."""
-    match = _DURATION.fullmatch(str(value))
-    result = float(match[1]) * _UNITS[match[2]] if match else math.nan
-    if not 0 <= result <= _MAX_S:
-        raise ValueError("must be a duration such as 500ms, 3s or 2m, or a number of seconds, at most 7 days")
-    return result
 
 
 def _check_pattern(text: str) -> None:
@@ -192,7 +152,7 @@ def _number_problems(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "jitter", f"{schema.shown(fields['jitter'])}: must be at most a quarter of the period"
 
 
-# From a step to its changes.
+# A step and the devices that it names.
 
 
 def _kind(step: Mapping[str, Any]) -> str:
@@ -210,115 +170,3 @@ def _match(patterns: str | Sequence[str], devices: Sequence[TreePath]) -> tuple[
         if not hits:
             missed.append(pattern)
     return sorted(found, key=lambda path: path.sort_key), missed
-
-
-def _bad(reason: str) -> str:
-    return layout.health_text(Health.UNHEALTHY, reason)
-
-
-_GOOD: Final = layout.health_text(Health.HEALTHY)
-
-
-def _break(
-    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], _: random.Random
-) -> Iterator[Change]:
-    yield Change(at_s, kind, Act.SET, tuple(paths), _bad(fields.get("reason", "broken by a scenario")))
-    if "for" in fields:
-        yield Change(at_s + seconds(fields["for"]), kind, Act.SET, tuple(paths), _GOOD)
-
-
-def _mend(kind: str, at_s: float, _f: Mapping[str, Any], paths: list[TreePath], _: random.Random) -> Iterator[Change]:
-    yield Change(at_s, kind, Act.SET, tuple(paths), _GOOD)
-
-
-def _unplug(
-    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], _: random.Random
-) -> Iterator[Change]:
-    yield Change(at_s, kind, Act.UNPLUG, tuple(paths))
-    if "for" in fields:
-        yield Change(at_s + seconds(fields["for"]), kind, Act.PLUG, tuple(paths))
-
-
-def _plug(kind: str, at_s: float, _f: Mapping[str, Any], paths: list[TreePath], _: random.Random) -> Iterator[Change]:
-    yield Change(at_s, kind, Act.PLUG, tuple(paths))
-
-
-def _flap(
-    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], source: random.Random
-) -> Iterator[Change]:
-    period, jitter = seconds(fields["period"]), seconds(fields.get("jitter", 0))
-    bad = _bad(fields.get("reason", "flapping"))
-    for number in range(max(1, round(seconds(fields["for"]) / period))):
-        for path in paths:
-            for half, text in ((0.0, bad), (0.5, _GOOD)):
-                moment = at_s + (number + half) * period + source.uniform(-jitter, jitter)
-                yield Change(max(at_s, moment), kind, Act.SET, (path,), text)
-
-
-def _storm(
-    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], source: random.Random
-) -> Iterator[Change]:
-    lasts, bad = seconds(fields["for"]), _bad(fields.get("reason", "storm"))
-    broken: set[TreePath] = set()
-    for moment in sorted(source.uniform(0, lasts) for _ in range(fields["changes"])):
-        path = source.choice(paths)
-        yield Change(at_s + moment, kind, Act.SET, (path,), _GOOD if path in broken else bad)
-        broken ^= {path}
-
-
-def _rolling(
-    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], _: random.Random
-) -> Iterator[Change]:
-    bad = _bad(fields.get("reason", "node under maintenance"))
-    for number, (_node, of_node) in enumerate(itertools.groupby(paths, key=lambda path: path.node)):
-        group, moment = tuple(of_node), at_s + number * seconds(fields["every"])
-        yield Change(moment, kind, Act.SET, group, bad)
-        yield Change(moment + seconds(fields["down"]), kind, Act.SET, group, _GOOD)
-
-
-def _torn(
-    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], _: random.Random
-) -> Iterator[Change]:
-    text = _bad(fields.get("reason", "torn write"))
-    yield Change(at_s, kind, Act.TEAR, tuple(paths), text)
-    yield Change(at_s + seconds(fields["pause"]), kind, Act.FINISH, tuple(paths), text)
-
-
-def _slow_death(
-    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], _: random.Random
-) -> Iterator[Change]:
-    *warnings, end = fields["reasons"]
-    texts = [*(layout.health_text(Health.HEALTHY, reason) for reason in warnings), _bad(end)]
-    for number, text in enumerate(texts):
-        yield Change(at_s + number * seconds(fields["every"]), kind, Act.SET, tuple(paths), text)
-
-
-def _random(
-    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], source: random.Random
-) -> Iterator[Change]:
-    """Failures as a Poisson process; a device that is down already is not drawn."""
-    reasons: Iterable[str] = fields.get("reasons", ("random failure",))
-    lasts, moment = seconds(fields["for"]), 0.0
-    down_until: dict[TreePath, float] = {}
-    while (moment := moment + source.expovariate(fields["rate"])) < lasts:
-        path, reason = source.choice(paths), source.choice(list(reasons))
-        if down_until.get(path, 0.0) > moment:
-            continue
-        down_s = source.expovariate(1 / max(seconds(fields["down"]), 1e-6))
-        down_until[path] = moment + down_s
-        yield Change(at_s + moment, kind, Act.SET, (path,), _bad(reason))
-        yield Change(at_s + moment + down_s, kind, Act.SET, (path,), _GOOD)
-
-
-_FAULTS: Final = {
-    "break": _break,
-    "mend": _mend,
-    "unplug": _unplug,
-    "plug": _plug,
-    "flap": _flap,
-    "storm": _storm,
-    "rolling": _rolling,
-    "torn": _torn,
-    "slow_death": _slow_death,
-    "random": _random,
-}

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fakehw import reading, scenario
+from fakehw import durations, reading, scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -206,6 +206,6 @@ def _speed(text: str) -> float:
 
 def _duration(text: str) -> float:
     try:
-        return scenario.seconds(text)
+        return durations.seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None

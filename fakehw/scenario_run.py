@@ -14,7 +14,7 @@ from fakehw.errors import FakehwError, InputError
 from fakehw.layout import Health
 from fakehw.reading import Unreadable
 from fakehw.receipts import State
-from fakehw.scenario import Act, Change
+from fakehw.timeline import Act, Change
 from fakehw.tree import FakeTree
 
 if TYPE_CHECKING:

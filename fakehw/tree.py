@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fakehw import applied, directory, layout, plan, reading, stage
+from fakehw import applied, directory, layout, plan, plugging, reading, stage
 from fakehw.errors import InputError, TreeError
 from fakehw.layout import Health, TreePath
 from fakehw.plan import Add, DropValue, Plan, Remove, SetValue
-from fakehw.topology import DeviceTemplate, FakeClass, FakeDevice, FakeNode, Topology
+from fakehw.topology import FakeDevice, Topology
 
 if TYPE_CHECKING:
     from fakehw.reading import DeviceReading, Tree
@@ -90,7 +90,9 @@ class FakeTree:
         targets = _parsed(paths)
         with self._os_errors(), self._opened() as root_fd, self._writing(root_fd) as writer:
             topology = self._last_applied(writer.private_fd)
-            wanted = self._possible(_merged([_part_to_plug(path, topology) for path in targets]), writer)
+            wanted = self._possible(
+                plugging.merged([plugging.part_to_plug(path, topology) for path in targets]), writer
+            )
             what = plan.make_plan(wanted, applied=(), actual=reading.read_root(root_fd))
             what.steps = [step for step in what.steps if isinstance(step, Add)]
             _refuse_conflicts(what)
@@ -281,50 +283,6 @@ def _health_text(health: Health | str, reason: str) -> str:
     if len(text.encode(errors="replace")) >= layout.MAX_VALUE_BYTES:
         raise InputError(f"{len(reason)} characters: must be fewer than {layout.MAX_VALUE_BYTES} bytes (--reason)")
     return text
-
-
-def _merged(parts: Sequence[Topology]) -> Topology:
-    """Return one topology with all that the parts name."""
-    nodes: dict[str, FakeNode] = {}
-    for node in (node for part in parts for node in part.nodes.values()):
-        known = nodes.setdefault(node.name, node)
-        classes = dict(known.classes)
-        for name, fake_class in node.classes.items():
-            devices = {**(classes[name].devices if name in classes else {}), **fake_class.devices}
-            classes[name] = replace(fake_class, devices=devices)
-        nodes[node.name] = replace(known, classes=classes)
-    return Topology(nodes, {})
-
-
-def _part_to_plug(path: TreePath, topology: Topology | None) -> Topology:
-    """Return the part of the applied spec at `path`; for a device that it does not list, one after its class."""
-    node = topology.nodes.get(path.node) if topology else None
-    if path.class_name is None:
-        if node is None:
-            raise InputError(f"{path}: is not a node of the applied spec: name a device, such as {path}/dev1/1 (PATH)")
-        return Topology({path.node: node}, {})
-    fake_class = node.classes.get(path.class_name) if node else None
-    if path.number is None:
-        if fake_class is None:
-            raise InputError(f"{path}: is not a class of the applied spec: name a device, such as {path}/1 (PATH)")
-    else:
-        fake_class = _class_of_one(path, fake_class, topology)
-    host = node.host if node else None
-    return Topology({path.node: FakeNode(path.node, host, {fake_class.name: fake_class})}, {})
-
-
-def _class_of_one(path: TreePath, listed: FakeClass | None, topology: Topology | None) -> FakeClass:
-    assert path.class_name is not None
-    assert path.number is not None
-    domain = topology.document.get("domain", layout.DEFAULT_DOMAIN) if topology else layout.DEFAULT_DOMAIN
-    resource = listed.resource if listed else layout.default_resource(path.class_name, domain)
-    if resource is None:
-        raise InputError(f"{path}: class {path.class_name} must have a resource: add it to the spec and build (PATH)")
-    template = listed.template if listed else DeviceTemplate()
-    device = listed.devices.get(path.number) if listed else None
-    if device is None:
-        device = template.make(path.node, path.class_name, path.number)
-    return FakeClass(path.class_name, resource, {path.number: device}, template)
 
 
 def _refuse_conflicts(what: Plan) -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from plugin import (
     attributes,
+    change_log,
     discovery,
     endpoint,
     kubelet_directory,
@@ -24,6 +25,7 @@ from plugin import (
     pod_resources,
     retention,
     session,
+    slices,
     telemetry,
     watcher,
 )
@@ -38,21 +40,11 @@ if TYPE_CHECKING:
     from plugin.resource_name import ResourceName
     from plugin.tree import Entry
 
-T = TypeVar("T")
-
-SLICE_S: Final = 0.01
-"""Whatever concerns many devices lets others run after this long."""
-
 MISSING_TREE_RETRY_S: Final = 0.25
 RESCAN_WITHOUT_EVENTS_S: Final = 1.0
 """Between two readings of the whole tree while the kernel has no watches left for us."""
 
 LONGEST_PAUSE_S: Final = 0.1
-MAX_CHANGE_LINES: Final = 32
-"""Log lines for the devices that one list changed; a count stands for the rest."""
-
-MAX_CHANGE_LINES_PER_S: Final = 200
-"""The same for all lists of a second: a storm of changes must not become a storm of log lines."""
 
 
 class Daemon:
@@ -69,7 +61,6 @@ class Daemon:
         """Set when the first resource is registered, or there is nothing to register: time for what can wait."""
         self._scanner: discovery.Scanner | None = None
         self._mounts_changed = False
-        self._lines_since, self._lines = 0.0, 0
         self._event_at: float | None = None
         """When the present change was noticed; None until the first reading of the tree is published."""
         self._tasks: dict[ResourceName, asyncio.Task[None]] = {}
@@ -81,6 +72,7 @@ class Daemon:
             grace_s=config.vanished_grace_s,
         )
         self._log = logs.get_logger()
+        self._change_log = change_log.ChangeLog()
 
     @property
     def is_ready(self) -> bool:
@@ -149,7 +141,7 @@ class Daemon:
             has_events = await watch.wait(None if due is None else max(0.0, due - time.monotonic()))
         self._event_at = time.monotonic()
         try:
-            if has_events and await _in_slices(scanner.handle(watch.events())):
+            if has_events and await slices.run(scanner.handle(watch.events())):
                 return "root_changed"
             if watch.overflowed:
                 watch.overflowed = False
@@ -158,7 +150,7 @@ class Daemon:
             if self._mounts_changed:
                 self._mounts_changed = False
                 return "mounts"
-            await _in_slices(scanner.settle())
+            await slices.run(scanner.settle())
         except attributes.StarvedError as error:
             watch.exhausted = str(error)
         return cause if rescan_at is not None and time.monotonic() >= rescan_at else None
@@ -167,7 +159,7 @@ class Daemon:
         self.telemetry.rescans[cause] += 1
         watch.try_again()
         try:
-            await _in_slices(scanner.scan())
+            await slices.run(scanner.scan())
         except attributes.StarvedError as error:
             watch.exhausted = str(error)
         if watch.exhausted != self.watch_exhausted:
@@ -196,7 +188,7 @@ class Daemon:
             self._open(resource, group)
         for resource, devices in scanner.take_changes().items():
             if (inventory := self.inventories.get(resource)) is not None:
-                published |= await _in_slices(self._update(inventory, resource, devices))
+                published |= await slices.run(self._update(inventory, resource, devices))
         self._close_unused()
         return published
 
@@ -218,7 +210,8 @@ class Daemon:
         if transitions:
             for transition in (let_in := inventory.publish(at=self._event_at)):
                 self._count(inventory, transition)
-            self._tell_later(inventory, transitions + let_in)
+            if self._event_at is not None:  # the first list is not told device by device
+                self._change_log.tell_later(inventory, transitions + let_in)
         if len(inventory.left_out) > left_out:
             self._log.error(
                 "too_many_devices",
@@ -236,30 +229,6 @@ class Daemon:
             inventory.resource_name, node, was.health.value if was else None, now.health.value if now else None
         )
 
-    def _tell_later(self, inventory: Inventory, transitions: list[Transition]) -> None:
-        """Log after the streams that this woke: a log line takes longer than all the rest of the way."""
-        if self._event_at is not None:  # the first list is not told device by device
-            asyncio.get_running_loop().call_soon(self._tell, inventory, transitions, inventory.generation)
-
-    def _tell(self, inventory: Inventory, transitions: list[Transition], generation: int) -> None:
-        if (now_at := time.monotonic()) >= self._lines_since + 1.0:
-            self._lines_since, self._lines = now_at, 0
-        told = transitions[: min(MAX_CHANGE_LINES, MAX_CHANGE_LINES_PER_S - self._lines)]
-        self._lines += len(told)
-        for transition in told:
-            was, now = transition.was, transition.now
-            self._log.info(
-                "device_changed",
-                resource=inventory.resource_name,
-                device_id=(now or was).id,  # type: ignore[union-attr]  # one of the two is a device
-                health=now.health.value if now else telemetry.REMOVED,
-                was=was.health.value if was else "absent",
-                reason=now.reason if now else "",
-                generation=generation,
-            )
-        if more := len(transitions) - len(told):
-            self._log.info("more_devices_changed", resource=inventory.resource_name, devices=more)
-
     def _release(self, changes: reader.Changes) -> None:
         """Take devices out of the lists that nobody holds any more."""
         self._event_at = time.monotonic()
@@ -268,7 +237,7 @@ class Daemon:
                 transitions = inventory.apply(devices, at=self._event_at)
                 for transition in transitions:
                     self._count(inventory, transition)
-                self._tell_later(inventory, transitions)
+                self._change_log.tell_later(inventory, transitions)
         self._close_unused()
 
     def _open(self, resource: ResourceName, group: asyncio.TaskGroup) -> None:
@@ -318,17 +287,3 @@ class Daemon:
             self._ending[resource].add(task)
             task.add_done_callback(self._ending[resource].discard)
             task.cancel()
-
-
-async def _in_slices(steps: Generator[None, None, T]) -> T:
-    """Run `steps` to their end, letting others run every SLICE_S; return what they return."""
-    slice_end = time.monotonic() + SLICE_S
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        if time.monotonic() >= slice_end:
-            await asyncio.sleep(0)
-            slice_end = time.monotonic() + SLICE_S

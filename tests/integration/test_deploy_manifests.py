@@ -43,7 +43,7 @@ def test_every_object_is_valid_with_no_unknown_field(version: str) -> None:
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS)
 def test_every_kustomization_renders_to_valid_objects(folder: str) -> None:
     objects = deployment.rendered(DEPLOY / folder)
-    for version in VERSIONS:
+    for version in (VERSIONS[0], VERSIONS[-1]):  # what they are rendered from is tried with all
         for one in objects:
             kubernetes_validate.validate(one, version, strict=True)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import grpc
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.deviceplugin.v1beta1 import constants
 from plugin.testing import FakeKubelet, ManualClock
 from plugin.testing.stub_plugin import StubPlugin, devices
 
@@ -73,41 +70,6 @@ async def test_a_new_registration_ends_the_grace_period(fake_node):
         await fake_node.clock.advance(60)
 
         assert counts(kubelet) == (1, 1)
-
-
-def list_of_size(size):
-    """Return devices whose list has exactly *size* bytes on the wire."""
-    listed = devices(*(f"{number:08d}" for number in range(200_000)))
-    per_device = pluginapi.ListAndWatchResponse(devices=listed[:1]).ByteSize()
-    listed = listed[: size // per_device - 1]
-    rest = size - per_device * len(listed)
-    listed += devices("x" * (rest - (per_device - 8)))
-    assert pluginapi.ListAndWatchResponse(devices=listed).ByteSize() == size
-    return listed
-
-
-@pytest.mark.parametrize(
-    ("size", "kept"),
-    [
-        pytest.param(constants.MAX_MESSAGE_BYTES, True, id="exactly 4 MiB"),
-        pytest.param(constants.MAX_MESSAGE_BYTES + 1, False, id="one byte more"),
-    ],
-)
-async def test_a_list_over_four_mebibytes_ends_the_stream(fake_kubelet, size, kept):
-    async with StubPlugin(fake_kubelet.plugin_dir, RESOURCE, devices("a")) as plugin:
-        await plugin.register()
-        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 1))
-
-        listed = list_of_size(size)
-        await plugin.send(listed)
-
-        if kept:
-            await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (len(listed), len(listed)), timeout=30)
-            return
-        await fake_kubelet.wait_for(lambda: counts(fake_kubelet) == (1, 0), timeout=30)
-        (call,) = fake_kubelet.calls.of("ListAndWatch")
-        assert call.error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "larger than max" in str(call.error)
 
 
 async def test_numbers_that_nobody_stands_behind_survive_restarts_and_a_new_node(fake_node):

@@ -63,16 +63,19 @@ async def test_a_kubelet_socket_replaced_under_a_living_connection_is_noticed(ro
 def test_a_socket_with_the_inode_of_the_one_before_has_another_identity(plugin_dir: Path) -> None:
     """Contract PIT-2: a file system gives a number out again at once, so that only the time tells."""
     directory = kubelet_directory.KubeletDirectory(plugin_dir)
-    seen = []
-    for _ in range(3):
+    seen: dict[int, list[kubelet_directory.Identity]] = {}
+    for _ in range(100):  # another process may take the number that was given back
         directory.socket_path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as one:
             one.bind(str(directory.socket_path))
-        seen.append(directory.identity())
-    if len({identity and identity[1] for identity in seen}) == 3:
+        identity = directory.identity()
+        assert identity is not None
+        seen.setdefault(identity[1], []).append(identity)
+    of_one_inode = max(seen.values(), key=len)
+    if len(of_one_inode) == 1:
         pytest.skip("the file system here gives no inode number out again")
 
-    assert len(set(seen)) == 3
+    assert len(set(of_one_inode)) == len(of_one_inode)
 
 
 async def test_the_plugin_started_first_registers_as_soon_as_a_kubelet_listens(root: Path, plugin_dir: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fakehw import pod_resources
 from fakehw.layout import TreePath
 from fakehw.receipts import Ledger, Receipt, State
-from fakehw.scenario import Act, Change
+from fakehw.timeline import Act, Change
 from plugin.api.podresources.v1 import api_pb2 as podresourcesapi
 
 PATH = TreePath("node2", "dev3", 1)

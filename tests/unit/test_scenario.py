@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fakehw import errors, scenario, scenario_cli
 from fakehw.layout import TreePath
-from fakehw.scenario import Act
+from fakehw.timeline import FAULTS, Act
 
 DEVICES = [
     TreePath("node1", "dev1", 1),
@@ -136,12 +136,12 @@ def test_the_gallery_shows_every_kind_of_fault() -> None:
     kinds = {
         key for name in scenario_cli.gallery() for step in scenario_cli.load(name).steps for key in step if key != "at"
     }
-    assert kinds == set(scenario._FAULTS)
+    assert kinds == set(FAULTS)
 
 
 def test_the_document_of_scenarios_names_every_fault_and_its_example_is_valid() -> None:
     text = (Path(__file__).parents[2] / "docs/scenarios.md").read_text()
-    for kind in scenario._FAULTS:
+    for kind in FAULTS:
         assert f"| `{kind}` |" in text
     example = text.partition("```yaml\n")[2].partition("```")[0]
     assert {change.act for change in read(example).timeline(DEVICES)} == {Act.SET}
