@@ -62,6 +62,21 @@ async def running_plugin(*arguments: str, **environ: str) -> AsyncIterator[async
         await process.communicate()
 
 
+@contextlib.asynccontextmanager
+async def running_fakehw(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `fakehw` as a command, as users do."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fakehw", *arguments, env={"PATH": os.environ["PATH"]},
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip  # the command stays on one line
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
 async def listed(kubelet: FakeKubelet, resources: Iterable[str]) -> None:
     """Wait until the kubelet has a list of every resource."""
     await kubelet.wait_for(lambda: all(kubelet.history(one) for one in resources), timeout=DEADLINE_S)

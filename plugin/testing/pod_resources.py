@@ -12,7 +12,7 @@ import grpc
 
 from plugin.api.podresources.v1 import api_pb2 as podresourcesapi
 from plugin.api.podresources.v1 import api_pb2_grpc as podresourcesapi_grpc
-from plugin.testing import left_socket
+from plugin.testing import socket_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,26 +54,22 @@ class PodResourcesServer(podresourcesapi_grpc.PodResourcesListerServicer):
         pods: Callable[[], Sequence[pod_status.AdmittedPod]],
         time_source: clock.Clock,
     ) -> None:
-        self._socket = left_socket.LeftSocket(socket_path)
+        self._socket_path = socket_path
         self._manager = manager
         self._pods = pods
         self._limit = RateLimit(time_source)
-        self._server: grpc.aio.Server | None = None
+        self._server = socket_server.SocketServer(
+            socket_path, lambda server: podresourcesapi_grpc.add_PodResourcesListerServicer_to_server(self, server)
+        )
 
     async def start(self) -> None:
         """Listen."""
-        self._socket.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        podresourcesapi_grpc.add_PodResourcesListerServicer_to_server(self, self._server)
-        self._server.add_insecure_port(self._socket.address())
+        self._socket_path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         await self._server.start()
 
     async def stop(self) -> None:
         """Stop at once; the socket stays."""
-        if self._server is not None:
-            self._socket.leave()
-            await self._server.stop(grace=None)
-            self._server = None
+        await self._server.stop()
 
     async def List(
         self,

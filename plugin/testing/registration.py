@@ -21,7 +21,7 @@ import grpc
 from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 from plugin.api.deviceplugin.v1beta1 import constants
-from plugin.testing import checkpoint, client_table, left_socket, resource_name
+from plugin.testing import checkpoint, client_table, resource_name, socket_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,26 +94,21 @@ class RegistrationServer(pluginapi_grpc.RegistrationServicer):
         self._table = table
         self._sockets_only = sockets_only
         self._on_registration = on_registration
-        self._socket = left_socket.LeftSocket(directory / constants.KUBELET_SOCKET)
-        self._server: grpc.aio.Server | None = None
+        self._server = socket_server.SocketServer(
+            directory / constants.KUBELET_SOCKET,
+            lambda server: pluginapi_grpc.add_RegistrationServicer_to_server(self, server),
+        )
 
     async def start(self, *, keep_sockets: bool = False) -> None:
         """Make the directory, clean it, listen (contract REG-1); with *keep_sockets* leave it as it is."""
         self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # contract PATH-3
         if not keep_sockets:
             clean_directory(self._directory, sockets_only=self._sockets_only)
-        # Two servers on one path would share it silently with so_reuseport; nothing of the kubelet's does.
-        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        pluginapi_grpc.add_RegistrationServicer_to_server(self, self._server)
-        self._server.add_insecure_port(self._socket.address())
         await self._server.start()
 
     async def stop(self) -> None:
         """Stop at once, calls under way included; the socket stays (contract RS-8)."""
-        if self._server is not None:
-            self._socket.leave()
-            await self._server.stop(grace=None)
-            self._server = None
+        await self._server.stop()
 
     async def Register(
         self, request: pluginapi.RegisterRequest, context: pluginapi_grpc._ServicerContext

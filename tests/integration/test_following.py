@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,10 +14,10 @@ from fakehw.errors import InputError, TreeError
 from fakehw.following import Follower, Sight
 from fakehw.layout import Health, TreePath
 from tests.factories import make_tree
-from tests.running import DEADLINE_S, shell
+from tests.running import DEADLINE_S, running_fakehw, shell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
 TWO = TreePath("node2", "dev3", 2)
@@ -111,20 +108,6 @@ async def test_ten_thousand_devices_are_followed_one_by_one(roomy_dir: Path) -> 
         assert happening.path == TreePath("n", "dev1", 7777)
 
 
-@contextlib.asynccontextmanager
-async def running(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "fakehw", *arguments, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={"PATH": os.environ["PATH"]},
-    )  # fmt: skip  # the command stays on one line
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
 async def line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
     async with asyncio.timeout(DEADLINE_S):
@@ -133,7 +116,7 @@ async def line(process: asyncio.subprocess.Process) -> str:
 
 async def test_events_say_what_is_broken_and_go_on_with_what_happens(root: Path) -> None:
     (root / "node2/dev3/1/health").write_text("unhealthy since yesterday\n")
-    async with running("events", "--follow", "-o", "json", "--root", str(root)) as process:
+    async with running_fakehw("events", "--follow", "-o", "json", "--root", str(root)) as process:
         first = json.loads(await line(process))
         assert (first["path"], first["was"], first["health"], first["reason"]) == (
             "/node2/dev3/1",
@@ -156,7 +139,7 @@ async def test_events_say_what_is_broken_and_go_on_with_what_happens(root: Path)
 
 async def test_events_without_follow_end(root: Path) -> None:
     (root / "node2/dev3/1/health").write_text("unhealthy since yesterday\n")
-    async with running("events", "--root", str(root)) as process:
+    async with running_fakehw("events", "--root", str(root)) as process:
         out, _ = await process.communicate()
     assert process.returncode == 0
     (text,) = out.decode().splitlines()
@@ -165,7 +148,7 @@ async def test_events_without_follow_end(root: Path) -> None:
 
 async def test_top_prints_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
     root = make_tree(tmp_path / "t", "node1/dev1/1")
-    async with running("top", "--root", str(root)) as process:
+    async with running_fakehw("top", "--root", str(root)) as process:
         assert (await line(process)).startswith("PATH")
         assert "/node1/dev1/1" in await line(process)
         (root / "node1/dev1/1/health").write_text("unhealthy hot\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ import pytest
 
 from fakehw import FakeTree, load_topology, scenario_cli
 from plugin.testing import FakeKubelet
-from tests.running import DEADLINE_S, listed
+from tests.running import DEADLINE_S, listed, running_fakehw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,22 +47,8 @@ async def sources(root: Path, short_dir: Path) -> AsyncIterator[list[str]]:
             await process.wait()
 
 
-@contextlib.asynccontextmanager
-async def running(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "fakehw", "scenario", "run", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={"PATH": os.environ["PATH"]},
-    )  # fmt: skip  # the command stays on one line
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
-
-
 async def receipts(*arguments: str) -> tuple[list[dict[str, Any]], int, str]:
-    async with running(*arguments, "-o", "json") as process, asyncio.timeout(60):
+    async with running_fakehw("scenario", "run", *arguments, "-o", "json") as process, asyncio.timeout(60):
         out, err = await process.communicate()
     assert process.returncode is not None
     return [json.loads(line) for line in out.splitlines()], process.returncode, err.decode()
@@ -120,7 +105,10 @@ async def test_a_stop_puts_everything_back(number: signal.Signals, root: Path, t
     (root / "node2/dev3/1/health").write_text("Healthy since Monday\nall fine\n")
     (root / "node2/dev3/3/model").write_text("by hand\n")
     before = snapshot(root)
-    async with running(write(tmp_path / "s.yaml", LONG), "--root", str(root)) as process, asyncio.timeout(DEADLINE_S):
+    async with (
+        running_fakehw("scenario", "run", write(tmp_path / "s.yaml", LONG), "--root", str(root)) as process,
+        asyncio.timeout(DEADLINE_S),
+    ):
         assert process.stdout is not None
         async for line in process.stdout:
             if b"long" in line:
@@ -135,7 +123,10 @@ async def test_a_stop_puts_everything_back(number: signal.Signals, root: Path, t
 
 
 async def test_what_somebody_else_changed_meanwhile_is_left_alone(root: Path, tmp_path: Path) -> None:
-    async with running(write(tmp_path / "s.yaml", LONG), "--root", str(root)) as process, asyncio.timeout(DEADLINE_S):
+    async with (
+        running_fakehw("scenario", "run", write(tmp_path / "s.yaml", LONG), "--root", str(root)) as process,
+        asyncio.timeout(DEADLINE_S),
+    ):
         assert process.stdout is not None
         async for line in process.stdout:
             if b"long" in line:
@@ -185,7 +176,9 @@ async def test_a_storm_of_many_devices_is_receipted_though_the_log_names_only_th
 
 async def test_a_dry_run_prints_the_timeline_and_touches_nothing(root: Path) -> None:
     before = snapshot(root)
-    async with running("unplug-replug", "--root", str(root), "--dry-run", "--speed", "10") as process:
+    async with running_fakehw(
+        "scenario", "run", "unplug-replug", "--root", str(root), "--dry-run", "--speed", "10"
+    ) as process:
         out, _ = await process.communicate()
     assert process.returncode == 0
     assert out.decode().splitlines()[2:] == [
@@ -207,7 +200,7 @@ async def test_a_dry_run_prints_the_timeline_and_touches_nothing(root: Path) -> 
     ],
 )  # fmt: skip  # one row a mistake
 async def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], line: str, root: Path) -> None:
-    async with running(*arguments, "--root", str(root)) as process:
+    async with running_fakehw("scenario", "run", *arguments, "--root", str(root)) as process:
         _, err = await process.communicate()
     assert process.returncode == 2
     assert err.decode().splitlines(keepends=True)[-1] == line
