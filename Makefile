@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DEFAULT_GOAL := help
 .PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv \
 	cluster build start status pods break mend stop clean e2e fidelity image-size verify-image \
-	faults soak audit sbom
+	faults soak fuzz audit sbom
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ setup: $(VENV)/.dev ## Make the virtual environment with everything for developm
 ##@ Check
 
 test: $(VENV)/.dev ## Run all tests but those that need a cluster (TESTS="path -k word" for some, WORKERS=0 for one process)
-	$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),$(if $(TESTS),0,auto)) --maxprocesses 8 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),$(if $(TESTS),0,auto)) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(VENV)/.dev ## Style, types, import arrows, generated code
 	$(BIN)/ruff check .
@@ -112,6 +112,9 @@ faults: $(VENV)/.dev ## Play every fault and print the table; ONLY=words, TRIES=
 
 soak: $(VENV)/.dev ## Random histories against an independent reading: MINUTES=10, SEED=number, ROUNDS=number
 	$(BIN)/python hack/soak.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),0)
+
+fuzz: $(VENV)/.dev ## Every property with 3,000 examples, not the few of `make test` (TESTS="path -k word")
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --hypothesis-profile thorough --timeout 3600 -m hypothesis $(TESTS)
 
 audit: $(VENV)-prove/.done ## Known vulnerabilities of the locked versions (needs the network)
 	@VENV=$(VENV)-prove hack/audit.sh

@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 
 
 # How long an example takes says something of the machine, which other tests keep busy.
-hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("busy")
+busy = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("brief", busy, max_examples=40)
+hypothesis.settings.register_profile("thorough", busy, max_examples=3000)  # make fuzz
+hypothesis.settings.load_profile("brief")
 
 # Hundreds of commands are started: each takes the bytecode that the first one left.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes for every core: half of the time a test waits for sockets, events and other processes."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture

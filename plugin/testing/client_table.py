@@ -8,6 +8,7 @@ path (contract REG-15). Both registration routes end here (contract PW-9).
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 from plugin.testing import call_log, clock, device_manager, endpoint, plugin_client
@@ -101,7 +102,10 @@ class ClientTable:
         self._table.clear()
 
     async def _run(self, client: plugin_client.PluginClient) -> None:
-        await client.list_and_watch(lambda reply: self._manager.list_received(client.resource, reply.devices))
+        before = itertools.count()
+        await client.list_and_watch(
+            lambda reply: self._manager.list_received(client.resource, reply.devices, is_first=next(before) == 0)
+        )
         # The flaw: not `client` but whoever the table names now is disconnected (contract REG-13).
         current = self._table.get(self._key(client))
         if current is not None:

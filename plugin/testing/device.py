@@ -52,6 +52,8 @@ class DeviceList:
     """Device ID to health and NUMA nodes."""
     repeated_ids: tuple[str, ...] = ()
     """IDs that occur more than once; the kubelet accepts them, a plugin should not send them (contract LW-4)."""
+    is_first: bool = False
+    """True of the list that opens a stream, which comes even if it says nothing new."""
 
     @property
     def healthy(self) -> int:

@@ -95,8 +95,8 @@ class DeviceManager:
             timer.cancel()
         self._timers.clear()
 
-    def list_received(self, resource: str, messages: Iterable[pluginapi.Device]) -> None:
-        """Replace all that is known of *resource* (contract LW-2)."""
+    def list_received(self, resource: str, messages: Iterable[pluginapi.Device], *, is_first: bool) -> None:
+        """Replace all that is known of *resource* (contract LW-2); *is_first* of its stream."""
         devices = device.of_messages(messages)
         before = self.all_devices.get(resource, {})
         changed = [one.id for one in devices if one.id not in before or before[one.id].health != one.health]
@@ -106,7 +106,7 @@ class DeviceManager:
         self.unhealthy[resource] = {one.id for one in devices if not one.is_healthy}
         repeated = tuple(sorted(one for one, count in collections.Counter(d.id for d in devices).items() if count > 1))
         entries = {one.id: (one.health, one.numa_nodes) for one in devices}
-        self._on_list(resource, device.DeviceList(time.monotonic(), entries, repeated))
+        self._on_list(resource, device.DeviceList(time.monotonic(), entries, repeated, is_first))
         for pod_uid in {holder for one in changed if (holder := self.pod_devices.holder_of(one)) is not None}:
             self._on_health(pod_uid)  # contract HS-4; a vanished ID is not in `changed` (contract HS-5)
         self.save_checkpoint()

@@ -71,6 +71,9 @@ class DiesWhenTheKubeletIsAway(Sound):
         await super().register()
         self.met = True
 
+    async def is_lost(self, identity: Any, lonely_s: float) -> bool:
+        return not self.kubelet_listens() or await super().is_lost(identity, lonely_s)
+
     async def live_once(self) -> None:
         missing = 0
         while self.met and not self.kubelet_listens():

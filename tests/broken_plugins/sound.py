@@ -19,7 +19,7 @@ from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 
 LOOK_S = 0.04
-LONELY_S = 0.8
+LONELY_S = 2.0
 
 
 class Sound(pluginapi_grpc.DevicePluginServicer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import resource
 import signal
 from pathlib import Path
@@ -25,11 +26,10 @@ def events_held() -> int:
 async def overflow(one: Stage) -> None:
     since = len(one.plugin.log)
     one.plugin.process.send_signal(signal.SIGSTOP)
-    directory = one.path("node2/dev3/2")
-    for number in range(events_held() * 6 // 10):  # two events each, none like the one before
-        path = directory / f"x{number % 2}"
-        path.touch()
-        path.unlink()
+    names = [str(one.path("node2/dev3/2") / name) for name in ("x0", "x1")]
+    Path(names[0]).touch()
+    for number in range(events_held() * 6 // 10):
+        os.rename(names[number % 2], names[1 - number % 2])  # noqa: PTH104  # two events, none like the one before
     for number in (1, 2):
         one.write(f"node2/dev3/{number}/health", "unhealthy lost\n")
     one.plugin.process.send_signal(signal.SIGCONT)

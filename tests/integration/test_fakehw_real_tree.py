@@ -13,7 +13,7 @@ from pathlib import Path
 
 import inotify_simple
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fakehw
@@ -92,7 +92,7 @@ def test_killed_build_shows_nothing_half_made_and_the_next_one_mends_it(roomy_di
         "{'nodes': {'n': {'classes': {'dev1': {'devices': {str(i): {'numa_node': 1} for i in range(300, 700)}}}}}}))"
     )
     killed = 0
-    for delay_ms in (0, 2, 5, 10, 15, 20, 25, 30, 40, 60):
+    for delay_ms in (0, 5, 10, 20, 30, 60):
         shutil.rmtree(tree.root, ignore_errors=True)
         tree.build(first)
         with subprocess.Popen(
@@ -304,7 +304,6 @@ _documents = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60)
 @given(specs=st.lists(_documents, min_size=2, max_size=4))
 def test_builds_one_after_another_end_where_the_last_alone_would(specs: list[dict]):
     topologies = [fakehw.make_topology(document) for document in specs]

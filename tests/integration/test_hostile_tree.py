@@ -121,12 +121,12 @@ async def test_a_class_swapped_for_a_link_takes_its_devices_away(
         await kubelet.wait_for(lambda: kubelet.allocatable[R3] == 0, timeout=DEADLINE_S)
 
 
-async def test_a_hundred_thousand_files_in_a_device_directory_disturb_nobody(
+async def test_ten_thousand_files_in_a_device_directory_disturb_nobody(
     roomy_dir: Path, plugin_dir: Path, kubelet: FakeKubelet
 ) -> None:
     root = make_tree(roomy_dir, "node2/dev3/1", "node2/dev3/2", "node2/dev3/3")
     device = root / "node2/dev3/2"
-    for number in range(100_000):
+    for number in range(10_000):
         os.close(os.open(device / f"junk{number}", os.O_CREAT | os.O_WRONLY))
     async with running_daemon(make_config(root, plugin_dir)):
         await devices_are(kubelet, R3, HEALTHY)

@@ -165,9 +165,9 @@ async def test_a_storm_of_many_devices_is_receipted_though_the_log_names_only_th
             and '"node2-dev3-103"' not in Path(sources[1]).read_text()
         ):
             await asyncio.sleep(0.01)
-    file = write(tmp_path / "s.yaml", "steps:\n- break: {devices: node2/dev3/*, for: 1s}\n")
+    file = write(tmp_path / "s.yaml", "steps:\n- break: {devices: node2/dev3/*, for: 20s}\n")
 
-    rows, code, _ = await receipts(file, "--root", str(root), "--speed", "5", *sources)
+    rows, code, _ = await receipts(file, "--root", str(root), "--speed", "10", *sources)
 
     assert code == 0
     assert [row["seen"]["arrived"] for row in rows] == [103, 103]

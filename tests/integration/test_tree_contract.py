@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 import fakehw.layout
 import fakehw.resource_name
+from fakehw import cli
 from plugin import device, discovery, resource_name, watcher
 from plugin.testing import FakeKubelet
 from tests.factories import make_config
@@ -27,14 +27,10 @@ SEED = Path(__file__).parents[2] / "deploy" / "base" / "topology.yaml"
 R1, R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (1, 2, 3))
 
 
-def command(*arguments: str, root: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fakehw", *arguments, "--root", str(root)],
-        capture_output=True,
-        text=True,
-        check=check,
-        env={"PATH": os.environ["PATH"]},
-    )
+def command(*arguments: str, root: Path) -> str:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert cli.main([*arguments, "--root", str(root)]) == 0
+    return out.getvalue()
 
 
 def read(root: Path, host: str = "") -> tuple[set[str], Changes]:
@@ -78,7 +74,7 @@ nodes:
     root = tmp_path / "tree"
     command("build", "--spec", str(spec), root=root)
 
-    written = {one["id"]: one for one in json.loads(command("list", "-o", "json", root=root).stdout)}
+    written = {one["id"]: one for one in json.loads(command("list", "-o", "json", root=root))}
     _, changes = read(root)
     read_back = {
         one.id: {"health": one.health.value.lower(), "numa_node": one.numa_node, "reason": one.reason, "path": one.path}
@@ -128,23 +124,12 @@ def test_both_read_the_same_health(tmp_path: Path, text: str) -> None:
     device_dir.mkdir(parents=True, exist_ok=True)
     (device_dir / "health").write_bytes(text.encode("utf-8", "surrogatepass"))
 
-    (theirs,) = json.loads(command_in_process("list", "-o", "json", "--root", str(tmp_path)))
+    (theirs,) = json.loads(command("list", "-o", "json", root=tmp_path))
     _, changes = read(tmp_path)
     (ours,) = changes[resource_name.ResourceName(R1)].values()
 
     assert ours is not None
     assert (theirs["health"] == "healthy") == ours.is_healthy
-
-
-def command_in_process(*arguments: str) -> str:
-    import contextlib
-    import io
-
-    from fakehw import cli
-
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        assert cli.main(list(arguments)) == 0
-    return out.getvalue()
 
 
 async def test_the_commands_of_fakehw_reach_the_kubelet(tmp_path: Path, plugin_dir: Path, kubelet: FakeKubelet) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fakehw import spec
@@ -41,24 +41,20 @@ def check(raw: bytes) -> None:
 
 
 @given(raw=st.binary(max_size=300))
-@settings(max_examples=150)
 def test_any_bytes(raw: bytes) -> None:
     check(raw)
 
 
 @given(pieces=st.lists(PIECES, max_size=30))
-@settings(max_examples=200)
 def test_any_yaml_like_text(pieces: list[str]) -> None:
     check("".join(pieces).encode())
 
 
 @given(document=DOCUMENTS)
-@settings(max_examples=200)
 def test_any_document_of_the_right_words(document: object) -> None:
     check(yaml.safe_dump(document).encode())
 
 
 @given(nodes=st.dictionaries(KEYS, DOCUMENTS, max_size=3))
-@settings(max_examples=150)
 def test_any_nodes(nodes: dict[str, object]) -> None:
     check(yaml.safe_dump({"nodes": nodes}).encode())

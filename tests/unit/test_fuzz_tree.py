@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fakehw import layout
@@ -34,7 +34,6 @@ def reading_of(content: bytes, name: str = "health") -> tuple[attributes.HealthR
 
 
 @given(content=CONTENT)
-@settings(max_examples=300)
 def test_any_health_file_is_a_state_with_a_printable_reason_of_one_line(content: bytes) -> None:
     reading, _ = reading_of(content)
 
@@ -46,7 +45,6 @@ def test_any_health_file_is_a_state_with_a_printable_reason_of_one_line(content:
 
 
 @given(content=CONTENT)
-@settings(max_examples=200)
 def test_both_sides_of_the_contract_read_the_same_health(content: bytes) -> None:
     """fakehw and plugin read the tree each on their own, so a text means the same to both."""
     reading, _ = reading_of(content)
@@ -61,7 +59,6 @@ def test_both_sides_of_the_contract_read_the_same_health(content: bytes) -> None
 
 
 @given(content=CONTENT | st.integers(-(1 << 70), 1 << 70).map(lambda number: str(number).encode()))
-@settings(max_examples=200)
 def test_any_numa_node_is_a_number_in_range_or_a_complaint(content: bytes) -> None:
     _, numa_node = reading_of(content, "numa_node")
 
@@ -80,7 +77,6 @@ def test_any_name_can_be_sorted_and_only_safe_ones_are_names(name: str) -> None:
 
 
 @given(text=NAMES | st.text())
-@settings(max_examples=300)
 def test_any_text_is_a_resource_name_that_survives_or_a_reason_why_not(text: str) -> None:
     try:
         name = resource_name.ResourceName.parse(text)

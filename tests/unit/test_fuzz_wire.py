@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 import structlog
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin import servicer, telemetry, web
@@ -68,7 +68,6 @@ METHODS = st.sampled_from(["allocate", "get_preferred_allocation", "pre_start_co
 
 
 @given(method=METHODS, request_=st.binary(max_size=120))
-@settings(max_examples=150)
 def test_any_bytes_are_answered_or_refused(method: str, request_: bytes, root: Path) -> None:
     try:
         ask(root, method, request_)
@@ -77,7 +76,6 @@ def test_any_bytes_are_answered_or_refused(method: str, request_: bytes, root: P
 
 
 @given(containers=st.lists(IDS, max_size=3))
-@settings(max_examples=150)
 def test_allocate_names_nothing_but_directories_of_its_own_devices(containers: list[list[str]], root: Path) -> None:
     request = pluginapi.AllocateRequest(
         container_requests=[pluginapi.ContainerAllocateRequest(devices_ids=ids) for ids in containers]
@@ -96,7 +94,6 @@ def test_allocate_names_nothing_but_directories_of_its_own_devices(containers: l
 
 
 @given(available=IDS, must=IDS, size=st.integers(-(1 << 31), (1 << 31) - 1))
-@settings(max_examples=150)
 def test_a_preference_is_of_known_devices_and_never_an_error(
     available: list[str], must: list[str], size: int, root: Path
 ) -> None:
@@ -128,7 +125,6 @@ HTTP = st.lists(
 
 
 @given(request_=HTTP | HTTP.map(lambda raw: raw + b"\r\n\r\n") | st.just(b"x" * 9000))
-@settings(max_examples=300)
 def test_any_http_request_gets_one_of_our_answers(request_: bytes) -> None:
     try:
         given_, _ = asyncio.run(answer(request_))

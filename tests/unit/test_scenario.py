@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fakehw import errors, scenario, scenario_cli
@@ -50,7 +50,6 @@ RANDOM = "seed: {seed}\nsteps:\n  - storm: {{devices: '*/*/*', changes: 50, for:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
 def test_chance_is_repeatable_and_keeps_its_bounds(seed: int) -> None:
     text = RANDOM.format(seed=seed)
     timeline = read(text).timeline(DEVICES)

@@ -194,7 +194,10 @@ class Story:
         await asyncio.sleep(self._limits.quiet_s)
         for one, seen in before.items():
             lists = self._kubelet.history(one)
-            repeats = sum(lists[i].devices == lists[i - 1].devices for i in range(max(seen, 1), len(lists)))
+            repeats = sum(
+                not lists[i].is_first and lists[i].devices == lists[i - 1].devices
+                for i in range(max(seen, 1), len(lists))
+            )
             if lists:
                 self.seen.idle_repeats[one] = repeats / self._limits.quiet_s
 
