@@ -81,12 +81,16 @@ def main() -> None:
     """Write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=Path, default=REPOSITORY / "docs" / "pictures", help="default: docs/pictures")
-    directory: Path = parser.parse_args().to
+    parser.add_argument("only", nargs="*", metavar="NAME", help="which of them: top, demo (default: all)")
+    given = parser.parse_args()
+    directory: Path = given.to
     os.environ["TZ"] = "UTC"
     time.tzset()
     directory.mkdir(parents=True, exist_ok=True)
-    for name, svg in (("top", asyncio.run(top())), ("demo", demo())):
-        (directory / f"{name}.svg").write_text(without_addresses(svg))
+    for name, draw in (("top", lambda: asyncio.run(top())), ("demo", demo)):
+        if given.only and name not in given.only:
+            continue
+        (directory / f"{name}.svg").write_text(without_addresses(draw()))
         print(directory / f"{name}.svg")
 
 

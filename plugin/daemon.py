@@ -280,7 +280,8 @@ class Daemon:
         held = {resource for resource, _ in self._retention.retained}
         for resource in self.sessions.keys() - self._scanner.resources - held:
             self._log.info("resource_left", resource=resource)
-            del self.sessions[resource], self.inventories[resource]
+            self.sessions.pop(resource).leave()
+            del self.inventories[resource]
             self.telemetry.forget(resource)
             # Its list is empty by now, and is sent before the stream ends; the task group waits for the task.
             task = self._tasks.pop(resource)

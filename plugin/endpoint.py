@@ -32,6 +32,9 @@ MAX_SOCKET_PATH: Final = 107
 STOP_GRACE_S: Final = 0.2
 """Calls that are under way get this long when the server stops."""
 
+LEAVE_GRACE_S: Final = 2.0
+"""The same when the resource has left the tree: its empty list must arrive, and nobody waits for the process to end."""
+
 _TOKEN_BYTES: Final = 4
 _SHORTEST_NAME: Final = len(PREFIX) + 2 * _TOKEN_BYTES + len(".sock")
 _OWN_NAME: Final = re.compile(re.escape(PREFIX) + r"(.*-)?[0-9a-f]{8}\.sock")
@@ -59,6 +62,7 @@ class Endpoint:
 
     def __init__(self, plugin_dir: Path, resource_name: str, servicer: DevicePluginServicer) -> None:
         self.servicer = servicer
+        self.stop_grace_s = STOP_GRACE_S
         self.name: Final = new_name(plugin_dir, resource_name)
         self.socket_path: Final = plugin_dir / self.name
         self._server = grpc.aio.server(options=_OPTIONS)
@@ -89,7 +93,7 @@ class Endpoint:
         self.servicer.close()
         # In a task of its own: grpc.aio may swallow a cancellation that arrives while it stops, and this must be over
         # before the next endpoint starts, cancelled or not.
-        stopping = asyncio.create_task(self._server.stop(STOP_GRACE_S), name=f"stop {self.name}")
+        stopping = asyncio.create_task(self._server.stop(self.stop_grace_s), name=f"stop {self.name}")
         try:
             await asyncio.shield(stopping)
         except asyncio.CancelledError:

@@ -70,12 +70,18 @@ class Session:
         self._faults = faults
         self._wake = asyncio.Event()
         self._service: servicer.DevicePluginServicer | None = None
+        self._serving: endpoint.Endpoint | None = None
         self._log = logs.get_logger(resource=inventory.resource_name)
 
     @property
     def is_ready(self) -> bool:
         """Tell whether the resource is registered and its list is streamed to a kubelet at this moment."""
         return self.state is State.LIVE and self._service is not None and self._service.live_streams > 0
+
+    def leave(self) -> None:
+        """Let the last list arrive when `run` is cancelled, on a busy machine too: there will be no other (NS-2)."""
+        if self._serving is not None:
+            self._serving.stop_grace_s = endpoint.LEAVE_GRACE_S
 
     async def run(self) -> None:
         """Keep the resource registered until cancelled."""
@@ -118,6 +124,7 @@ class Session:
         )
         self._service = service
         async with endpoint.Endpoint(self._config.plugin_dir, self.inventory.resource_name, service) as serving:
+            self._serving = serving
             self.state = State.REGISTER
             if (reason := await self._register(serving, identity)) is None:
                 self._telemetry.registrations[self.inventory.resource_name, "ok"] += 1

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,16 +37,15 @@ def arguments(root: Path, plugin_dir: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_it_within_a_second_with_its_sockets_gone(
+async def test_a_signal_ends_it_with_its_sockets_gone(
     number: signal.Signals, root: Path, plugin_dir: Path, kubelet: FakeKubelet
 ) -> None:
     async with running_plugin(*arguments(root, plugin_dir)) as process:
         await listed(kubelet, RESOURCES)
-        began = time.monotonic()
         process.send_signal(number)
 
-        assert await process.wait() == 0
-        assert time.monotonic() - began < 1.0
+        async with asyncio.timeout(DEADLINE_S):
+            assert await process.wait() == 0
     assert [path.name for path in plugin_dir.glob("fakehw-*")] == []
 
 

@@ -59,6 +59,12 @@ IN_ITS_FIRST_LIFE = {name for name, kind in EVERY.items() if kind.__module__.rpa
 }
 """Faults that show before anything is restarted: they run already when they are judged, and what ends one is not tried."""
 
+AT_ITS_END = {
+    "DiesOfAnUnknownDevice", "DiesOfSIGTERM", "EmptiesItsListWhenItEnds", "EndsWithStatusOne", "GivesUpWithoutAKubelet",
+    "IgnoresSIGTERM", "KeepsALockFile", "LeavesItsSocket",
+}  # fmt: skip  # one list
+"""Faults that show when that life ends, or before it has begun: what comes after is not tried."""
+
 Findings = dict[str, catalogue.Finding]
 
 
@@ -119,7 +125,7 @@ async def examine_broken(names: list[str]) -> dict[str, Findings]:
         async with turn:
             return await examine(
                 [] if runs_already else [*COMMAND, name, str(state)], place, break_=f"touch {state}", mend=f"rm {state}",
-                resources=tuple(kind.resource for kind in getattr(EVERY[name], "together", ())), brief=runs_already,
+                resources=tuple(kind.resource for kind in getattr(EVERY[name], "together", ())), brief=runs_already or name in AT_ITS_END,
                 limits=limits_of(name),
             )  # fmt: skip  # what is run, and how
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from plugin import endpoint, servicer
 from plugin.testing import FakeKubelet, pod
 from tests.factories import make_config
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon, shell
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import pytest
 
 R1, R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (1, 2, 3))
@@ -76,6 +80,28 @@ async def test_a_new_class_registers_a_new_resource_and_a_removed_one_ends_at_ze
         )
         assert "nvidia.com/gpu" not in daemon.sessions
         assert kubelet.devices(R3) == THREE
+
+
+async def test_a_resource_that_leaves_is_at_zero_even_if_its_last_list_is_slow(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the kubelet would count its devices for five minutes (contract NS-2)."""
+    at_once = servicer.DevicePluginServicer.list_and_watch
+
+    async def slowly(self: servicer.DevicePluginServicer, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        async for message in at_once(self, request, context):
+            await asyncio.sleep(2 * endpoint.STOP_GRACE_S)
+            yield message
+
+    monkeypatch.setattr(servicer.DevicePluginServicer, "list_and_watch", slowly)
+    monkeypatch.setattr(endpoint, "STOP_GRACE_S", 0.05)
+    async with running_daemon(make_config(root, plugin_dir)):
+        await listed(kubelet, [R3])
+        await shell("mv node2/dev3 node2/.dev3", root)
+        await kubelet.wait_for(lambda: kubelet.live_streams(R3) == 0, timeout=DEADLINE_S)
+
+        assert kubelet.devices(R3) == {}
+        assert kubelet.capacity[R3] == 0
 
 
 async def test_a_whole_node_is_renamed_and_its_devices_with_it(
