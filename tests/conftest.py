@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ busy = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.Heal
 hypothesis.settings.register_profile("brief", busy, max_examples=40)
 hypothesis.settings.register_profile("thorough", busy, max_examples=3000)  # make fuzz
 hypothesis.settings.load_profile("brief")
+
+# A shell's background job ignores Ctrl-C, and so would every command that a test starts and stops by it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hundreds of commands are started: each takes the bytecode that the first one left.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
