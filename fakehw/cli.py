@@ -42,17 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 _tell(line)
         return 2 if isinstance(error, InputError) else 1
-    except BrokenPipeError:
-        # Whoever read the output has read enough; what is left must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read the output has read enough
+        _end_output()
         return 0
     except KeyboardInterrupt:
         _tell("interrupted")
         return 130
     except OSError as error:
         _tell(f"{error.strerror or error}")
+        _end_output()
         return 1
     return code
+
+
+def _end_output() -> None:
+    """Write what is left, or drop it: what cannot be written now must not fail once more, in other words, at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -146,13 +146,14 @@ def test_wrong_spec_names_every_error_and_writes_nothing(run, tmp_path: Path):
     assert not (tmp_path / "tree").exists()
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_output_that_cannot_be_written_is_one_line(run, tmp_path: Path):
+def test_output_that_cannot_be_written_is_one_line(run, tmp_path: Path, unbuffered: str):
     run("build", "--spec", SEED)
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "fakehw", "list", "--root", tmp_path / "tree"],
-            check=False, stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False, stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "fakehw: No space left on device\n"
