@@ -55,7 +55,7 @@ def test_the_fixtures_cost_other_peoples_tests_no_grpc() -> None:
 
 def test_the_kit_finds_what_the_page_says(project: Path) -> None:
     script = blocks("sh")[0].replace("fakehw-conformance", "fakehw-conformance --json found.json $FASTER")
-    faster = "--absent 0.5 --quiet 0.3 --recovery-limit 2"
+    faster = "--absent 2 --quiet 0.3 --recovery-limit 2"  # two seconds to start in and find no kubelet
     done = run(["sh", "-ec", f"FASTER='{faster}'\n{script}"], project)
 
     assert done.returncode == 1, done.stdout + done.stderr
