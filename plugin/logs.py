@@ -10,12 +10,15 @@ tests and in other people's programs, structlog is used as it is configured ther
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from structlog.typing import Processor
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -99,6 +102,22 @@ def _current() -> Any:
     return structlog.get_logger()
 
 
+@contextlib.contextmanager
+def _without_rich() -> Iterator[None]:
+    """Let structlog load without rich, which it takes, where that is installed, for tracebacks on a terminal.
+
+    It comes with the extra `top`, and takes longer to load than structlog itself, and 5 MB.
+    """
+    if "rich" in sys.modules:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # so an import fails, says Python's language reference
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
+
+
 def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | None = None) -> None:
     """Configure structlog for the process.
 
@@ -107,10 +126,11 @@ def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | No
     """
     import logging
 
-    import structlog
-
     out = stream or sys.stderr
     console = format_ == "console" or (format_ == "auto" and out.isatty())
+    with contextlib.nullcontext() if console else _without_rich():
+        import structlog
+
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakehw import FakeTree, make_topology
+from fakehw import FakeTree, cli, make_topology
 from fakehw.errors import InputError, TreeError
 from fakehw.following import Follower, Sight
 from fakehw.layout import Health, TreePath
@@ -137,12 +137,10 @@ async def test_events_say_what_is_broken_and_go_on_with_what_happens(root: Path)
         assert await process.wait() == 0
 
 
-async def test_events_without_follow_end(root: Path) -> None:
+def test_events_without_follow_end(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "node2/dev3/1/health").write_text("unhealthy since yesterday\n")
-    async with running_fakehw("events", "--root", str(root)) as process:
-        out, _ = await process.communicate()
-    assert process.returncode == 0
-    (text,) = out.decode().splitlines()
+    assert cli.main(["events", "--root", str(root)]) == 0
+    (text,) = capsys.readouterr().out.splitlines()
     assert text.endswith("Z  /node2/dev3/1  unhealthy: since yesterday")
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,3 +67,21 @@ def test_off_a_terminal_lines_are_json_unless_asked_otherwise(format_: str, is_j
 
     assert out.getvalue().startswith("{") == is_json
     assert "value" in out.getvalue()
+
+
+LOADS_FOR = """
+import sys
+from plugin import logs
+logs.configure(format_=sys.argv[1])
+print("rich" in sys.modules)
+import rich
+"""
+
+
+@pytest.mark.parametrize(("format_", "is_loaded"), [("json", False), ("console", True)])
+def test_rich_is_loaded_for_a_console_only_and_stays_importable(format_: str, is_loaded: bool) -> None:
+    pytest.importorskip("rich")
+
+    said = subprocess.run([sys.executable, "-c", LOADS_FOR, format_], capture_output=True, text=True, check=True)
+
+    assert said.stdout == f"{is_loaded}\n"
