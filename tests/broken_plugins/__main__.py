@@ -1,7 +1,7 @@
 """`python -m tests.broken_plugins NAME STATE` runs one of them, on the directory in PLUGIN_DIR.
 
-`--many NAME DIRECTORY STATE NAME DIRECTORY STATE ...` runs each in a process forked from this one, which is a tenth of
-the work of starting it. SIGTERM to the process group ends them all.
+`--many` reads lines: `NAME DIRECTORY STATE` runs one in a process forked from this one, which is a tenth of the work of
+starting it, and `NAME` kills it. SIGKILL to the process group ends them all.
 """
 
 from __future__ import annotations
@@ -14,15 +14,21 @@ from tests.broken_plugins import sound
 from tests.broken_plugins.every import EVERY
 
 
-def many(words: list[str]) -> None:
-    for name, directory, state in zip(words[::3], words[1::3], words[2::3], strict=True):
-        if os.fork() == 0:  # grpc has not been used yet: its threads do not survive a fork (contract PIT-11)
-            os.environ["PLUGIN_DIR"] = directory
+def many() -> None:
+    running: dict[str, int] = {}
+    for line in sys.stdin:
+        name, *place = line.split()
+        if not place:
+            os.kill(running[name], signal.SIGKILL)
+            os.waitpid(running.pop(name), 0)
+            continue
+        running[name] = os.fork()
+        if running[name] == 0:  # grpc has not been used yet: its threads do not survive a fork (contract PIT-11)
+            os.environ["PLUGIN_DIR"], state = place
             sound.main(EVERY[name], state)
-    signal.pause()
 
 
 if sys.argv[1] == "--many":
-    many(sys.argv[2:])
+    many()
 else:
     sound.main(EVERY[sys.argv[1]], sys.argv[2])

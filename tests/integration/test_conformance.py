@@ -24,7 +24,7 @@ from tests.factories import make_tree
 from tests.running import running_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "tests.broken_plugins"]
@@ -103,38 +103,51 @@ def limits_of(name: str) -> Limits:
     return dataclasses.replace(LIMITS, **(brief | FASTER.get(name, {})))
 
 
-@contextlib.asynccontextmanager
-async def running_already(places: dict[str, Path]) -> AsyncIterator[None]:
-    """Run broken plugins, each in its place, in processes forked from one."""
-    words = [word for name, place in places.items() for word in (name, place / "device-plugins", place / "broken")]
-    process = await asyncio.create_subprocess_exec(
-        *COMMAND, "--many", *words, start_new_session=True, stdout=subprocess.DEVNULL
-    )
-    try:
+class Running:
+    """Runs broken plugins, each for as long as it is judged, in processes forked from one."""
+
+    def __init__(self) -> None:
+        self._lines: asyncio.StreamWriter | None = None
+
+    @contextlib.asynccontextmanager
+    async def entered(self) -> AsyncIterator[None]:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND, "--many", start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        self._lines = process.stdin
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    @contextlib.contextmanager
+    def one(self, name: str, place: Path) -> Iterator[None]:
+        assert self._lines is not None
+        self._lines.write(f"{name} {place / 'device-plugins'} {place / 'broken'}\n".encode())
         yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        self._lines.write(f"{name}\n".encode())  # once judged it would only look for a kubelet, ten times a second
 
 
 async def examine_broken(names: list[str]) -> dict[str, Findings]:
-    turn = asyncio.Semaphore(AT_ONCE)
+    turn, running = asyncio.Semaphore(AT_ONCE), Running()
 
     async def one(name: str, place: Path) -> Findings:
+        place.mkdir()
         state, runs_already = place / "broken", name in IN_ITS_FIRST_LIFE
         async with turn:
-            return await examine(
-                [] if runs_already else [*COMMAND, name, str(state)], place, break_=f"touch {state}", mend=f"rm {state}",
-                resources=tuple(kind.resource for kind in getattr(EVERY[name], "together", ())), brief=runs_already or name in AT_ITS_END,
-                limits=limits_of(name),
-            )  # fmt: skip  # what is run, and how
+            with running.one(name, place) if runs_already else contextlib.nullcontext():
+                return await examine(
+                    [] if runs_already else [*COMMAND, name, str(state)], place, break_=f"touch {state}", mend=f"rm {state}",
+                    resources=tuple(kind.resource for kind in getattr(EVERY[name], "together", ())), brief=runs_already or name in AT_ITS_END,
+                    limits=limits_of(name),
+                )  # fmt: skip  # what is run, and how
 
     with tempfile.TemporaryDirectory(prefix="fhb-", dir="/tmp") as directory:
-        places = {name: Path(directory) / str(number) for number, name in enumerate(names)}
-        for place in places.values():
-            place.mkdir()
-        async with running_already({name: places[name] for name in names if name in IN_ITS_FIRST_LIFE}):
-            found = await asyncio.gather(*map(one, names, places.values()))
+        async with running.entered():
+            found = await asyncio.gather(
+                *(one(name, Path(directory) / str(number)) for number, name in enumerate(names))
+            )
     return dict(zip(names, found, strict=True))
 
 
