@@ -35,7 +35,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-# What is imported and collected stays to the end: looking through it for garbage again and again is a tenth of the time.
+# What is imported and collected stays to the end: looking through it for garbage again and again is work for nothing.
 gc.disable()
 
 

@@ -121,6 +121,14 @@ def write(path: Path, text: str) -> str:
 LONG = "steps:\n- unplug: {devices: node2/dev3/3}\n- break: {devices: node2/dev3/*, reason: long}\nfor: 1h\n"
 
 
+async def printed(process: asyncio.subprocess.Process, word: bytes) -> None:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        if word in line:
+            return
+    raise AssertionError(f"the output ended without {word!r}")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_stop_puts_everything_back(number: signal.Signals, root: Path, tmp_path: Path) -> None:
     (root / "node2/dev3/1/health").write_text("Healthy since Monday\nall fine\n")
@@ -130,10 +138,7 @@ async def test_a_stop_puts_everything_back(number: signal.Signals, root: Path, t
         running_fakehw("scenario", "run", write(tmp_path / "s.yaml", LONG), "--root", str(root)) as process,
         asyncio.timeout(DEADLINE_S),
     ):
-        assert process.stdout is not None
-        async for line in process.stdout:
-            if b"long" in line:
-                break
+        await printed(process, b"long")
         assert not (root / "node2/dev3/3").exists()
         assert (root / "node2/dev3/1/health").read_text() == "unhealthy long\n"
         process.send_signal(number)
@@ -148,10 +153,7 @@ async def test_what_somebody_else_changed_meanwhile_is_left_alone(root: Path, tm
         running_fakehw("scenario", "run", write(tmp_path / "s.yaml", LONG), "--root", str(root)) as process,
         asyncio.timeout(DEADLINE_S),
     ):
-        assert process.stdout is not None
-        async for line in process.stdout:
-            if b"long" in line:
-                break
+        await printed(process, b"long")
         (root / "node2/dev3/2/health").write_text("unhealthy by a person\n")
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()

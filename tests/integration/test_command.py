@@ -83,6 +83,14 @@ def test_a_bad_flag_is_one_line_and_exit_code_2(
     assert capsys.readouterr().err == f"{line}\n"
 
 
+async def test_a_process_of_its_own_ends_with_that_code() -> None:
+    async with running_plugin("--colour") as process:
+        _, stderr = await process.communicate()
+
+    assert process.returncode == 2
+    assert stderr.count(b"\n") == 1
+
+
 async def test_a_missing_tree_is_waited_for_and_said_once(
     tmp_path: Path, plugin_dir: Path, kubelet: FakeKubelet
 ) -> None:
