@@ -57,6 +57,8 @@ class _Scalar:
     line: int
     text: str
     is_plain: bool
+    values: int = 1
+    levels: int = 0
 
 
 @dataclass(slots=True)
@@ -65,6 +67,21 @@ class _Collection:
     is_mapping: bool
     items: list[_Scalar | _Collection] = field(default_factory=list)
     is_whole: bool = False
+    values: int = 0
+    """How many values it stands for, aliases written out; keys are none."""
+    levels: int = 0
+    """How deep it is, aliases written out."""
+
+    def end(self) -> None:
+        """Measure it, now that it is whole; _ProblemError if it stands for too much."""
+        inner = self.items[1::2] if self.is_mapping else self.items
+        self.values = 1 + sum(item.values for item in inner)
+        self.levels = 1 + max((item.levels for item in inner), default=0)
+        if self.values > _MAX_VALUES or self.levels > _MAX_DEPTH:
+            raise _ProblemError(
+                self.line, f"must not grow, by its aliases, past {_MAX_VALUES} values or {_MAX_DEPTH} levels"
+            )
+        self.is_whole = True
 
 
 class _ProblemError(Exception):
@@ -93,10 +110,7 @@ def parse(raw: bytes, *, source: str, expected: str) -> Document:
         raise SpecError(f"{source}:{problem.line}: {problem}") from None
     document = Document(source)
     problems: list[tuple[int, str]] = []
-    try:
-        document.data = _Converter(document, problems).convert(root, ())
-    except _ProblemError as problem:
-        problems.append((problem.line, str(problem)))
+    document.data = _Converter(document, problems).convert(root, ())
     if problems:
         raise SpecError(*(f"{source}:{line}: {text}" for line, text in problems))
     return document
@@ -111,7 +125,7 @@ def _compose(events: Iterator[yaml.Event], expected: str) -> _Scalar | _Collecti
         line = event.start_mark.line + 1
         item: _Scalar | _Collection
         if isinstance(event, yaml.CollectionEndEvent):
-            stack.pop().is_whole = True
+            stack.pop().end()
             continue
         if isinstance(event, yaml.DocumentStartEvent) and top.items:
             raise _ProblemError(line, "must hold one YAML document, not several")
@@ -152,14 +166,8 @@ class _Converter:
     def __init__(self, document: Document, problems: list[tuple[int, str]]) -> None:
         self._document = document
         self._problems = problems
-        self._values = 0
 
     def convert(self, item: _Scalar | _Collection, path: Path) -> Any:  # plain data of any shape
-        self._values += 1
-        if self._values > _MAX_VALUES or len(path) > _MAX_DEPTH:
-            raise _ProblemError(
-                item.line, f"must not grow, by its aliases, past {_MAX_VALUES} values or {_MAX_DEPTH} levels"
-            )
         self._document.lines.setdefault(path, item.line)
         if isinstance(item, _Scalar):
             return _resolve(item, as_typed=path[-2:-1] == ("attributes",))

@@ -17,6 +17,7 @@ import yaml
 
 ROOT: Final = Path(__file__).parents[1]
 DEPLOY: Final = ROOT / "deploy"
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
 _REFERENCE: Final = re.compile(r"\$\(([A-Z_]+)\)")
 
 Object = dict[str, Any]
@@ -57,18 +58,20 @@ def have_kubectl() -> bool:
     return shutil.which("kubectl") is not None
 
 
+def _objects(text: str) -> list[Object]:
+    return [one for one in yaml.load_all(text, Loader=_LOADER) if one]
+
+
 def rendered(folder: Path) -> list[Object]:
     """Return the objects of a kustomization, as `kubectl apply -k` sends them."""
     done = subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True, text=True)
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+    return _objects(done.stdout)
 
 
 def plain(folder: Path) -> list[Object]:
     """Return the objects of a kustomization that only lists and generates, where kubectl is missing."""
-    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    objects = [
-        one for name in kustomization["resources"] for one in yaml.safe_load_all((folder / name).read_text()) if one
-    ]
+    (kustomization,) = _objects((folder / "kustomization.yaml").read_text())
+    objects = [one for name in kustomization["resources"] for one in _objects((folder / name).read_text())]
     for generator in kustomization.get("configMapGenerator", ()):
         files = {name: (folder / name).read_text() for name in generator["files"]}
         objects.append(

@@ -140,6 +140,14 @@ def test_aliases_that_multiply_are_counted_as_often_as_they_are_used():
     assert "past 500000 values" in refused(f"l0: &l0 [x]\n{levels}")[0]
 
 
+def test_aliases_that_nest_are_as_deep_as_they_are_written_out():
+    levels = "".join(f"l{i}: &l{i} [*l{i - 1}]\n" for i in range(1, 40))
+
+    assert refused(f"l0: &l0 [x]\n{levels}") == [
+        "t.yaml:17: must not grow, by its aliases, past 500000 values or 16 levels"
+    ]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "clash"),
     [
