@@ -7,6 +7,7 @@ stderr; a spec with many errors names them all.
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import sys
@@ -30,6 +31,7 @@ _WORTH_WAITING: Final = 5000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    gc.freeze()  # what is loaded stays to the end, and need not be looked through for garbage when it comes
     try:
         arguments = make_parser().parse_args(argv)
         run: Callable[[argparse.Namespace], int | None] = arguments.run

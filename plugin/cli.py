@@ -202,6 +202,7 @@ async def _run(daemon: Any) -> None:
             import plugin.api.podresources.v1.api_pb2  # noqa: F401  # nor in that of the first device that vanishes
 
         gc.freeze()  # what was loaded and read so far stays, and need not be looked through for garbage
+        gc.enable()
         if daemon.config.http is not None:
             await _serve_web(daemon)
 
@@ -231,8 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fakehw-plugin: {error}", file=sys.stderr)  # noqa: T201  # before there are logs
         return 2
     logs.defer(level=settings["log_level"], format_=settings["log_format"])
+    gc.disable()  # until all is loaded: it would look through the same modules again and again
     try:
         asyncio.run(serve(configuration))
     finally:
+        gc.enable()
         logs.load()
     return 0
