@@ -5,29 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from plugin.testing.conformance import catalogue, story
 from plugin.testing.conformance.settings import Limits, Settings
 from plugin.testing.conformance.verdict import Verdict
+from tests.broken_plugins import forks
 from tests.broken_plugins.every import EVERY
 from tests.factories import make_tree
 from tests.running import running_plugin
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "tests.broken_plugins"]
 
 AT_ONCE = 16
 LIMITS = Limits(
@@ -103,50 +96,30 @@ def limits_of(name: str) -> Limits:
     return dataclasses.replace(LIMITS, **(brief | FASTER.get(name, {})))
 
 
-class Running:
-    """Runs broken plugins, each for as long as it is judged, in processes forked from one."""
-
-    def __init__(self) -> None:
-        self._lines: asyncio.StreamWriter | None = None
-
-    @contextlib.asynccontextmanager
-    async def entered(self) -> AsyncIterator[None]:
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND, "--many", start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
-        )
-        self._lines = process.stdin
-        try:
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-
-    @contextlib.contextmanager
-    def one(self, name: str, place: Path) -> Iterator[None]:
-        assert self._lines is not None
-        self._lines.write(f"{name} {place / 'device-plugins'} {place / 'broken'}\n".encode())
-        yield
-        self._lines.write(f"{name}\n".encode())  # once judged it would only look for a kubelet, ten times a second
-
-
 async def examine_broken(names: list[str]) -> dict[str, Findings]:
-    turn, running = asyncio.Semaphore(AT_ONCE), Running()
+    turn = asyncio.Semaphore(AT_ONCE)
 
-    async def one(name: str, place: Path) -> Findings:
+    async def one(name: str, place: Path, server: Path) -> Findings:
         place.mkdir()
         state, runs_already = place / "broken", name in IN_ITS_FIRST_LIFE
         async with turn:
-            with running.one(name, place) if runs_already else contextlib.nullcontext():
+            with (
+                # Once judged it would only look for a kubelet, ten times a second.
+                forks.running(server, name, place / "device-plugins", state)
+                if runs_already
+                else contextlib.nullcontext()
+            ):
                 return await examine(
-                    [] if runs_already else [*COMMAND, name, str(state)], place, break_=f"touch {state}", mend=f"rm {state}",
+                    [] if runs_already else forks.command(server, name, state), place, break_=f"touch {state}", mend=f"rm {state}",
                     resources=tuple(kind.resource for kind in getattr(EVERY[name], "together", ())), brief=runs_already or name in AT_ITS_END,
                     limits=limits_of(name),
                 )  # fmt: skip  # what is run, and how
 
     with tempfile.TemporaryDirectory(prefix="fhb-", dir="/tmp") as directory:
-        async with running.entered():
+        server = Path(directory) / "forks"
+        async with forks.serving(server):
             found = await asyncio.gather(
-                *(one(name, Path(directory) / str(number)) for number, name in enumerate(names))
+                *(one(name, Path(directory) / str(number), server) for number, name in enumerate(names))
             )
     return dict(zip(names, found, strict=True))
 
