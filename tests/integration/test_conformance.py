@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin.testing.conformance import catalogue, story
+from plugin.testing.conformance import catalogue, story, subject
 from plugin.testing.conformance.settings import Limits, Settings
 from plugin.testing.conformance.verdict import Verdict
 from tests.broken_plugins import forks
@@ -110,7 +110,7 @@ async def examine_broken(names: list[str]) -> dict[str, Findings]:
                 else contextlib.nullcontext()
             ):
                 return await examine(
-                    [] if runs_already else forks.command(server, name, state), place, break_=f"touch {state}", mend=f"rm {state}",
+                    [] if runs_already else [str(server), name, str(state)], place, break_=f"touch {state}", mend=f"rm {state}",
                     resources=tuple(kind.resource for kind in getattr(EVERY[name], "together", ())), brief=runs_already or name in AT_ITS_END,
                     limits=limits_of(name),
                 )  # fmt: skip  # what is run, and how
@@ -133,7 +133,9 @@ def every(request: pytest.FixtureRequest) -> dict[str, Findings]:
     """What the kit finds on all broken plugins that were selected, examined several at a time."""
     # The slow ones first: they wait for what never comes.
     wanted = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
-    return asyncio.run(examine_broken(sorted(wanted & {*EVERY}, key=slowness)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subject, "execute", forks.execute)
+        return asyncio.run(examine_broken(sorted(wanted & {*EVERY}, key=slowness)))
 
 
 @pytest.mark.parametrize("name", sorted(EVERY))

@@ -10,11 +10,23 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from plugin.testing.conformance.settings import Settings
 
 _TAIL_BYTES = 2000
+
+
+async def execute(command: Sequence[str], environ: dict[str, str], output: IO[bytes]) -> asyncio.subprocess.Process:
+    """Start a command in a session of its own, with both its streams to `output`; OSError if it cannot be run."""
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 class Subject:
@@ -60,14 +72,7 @@ class Subject:
         command = list(self._settings.command)
         for name, path in places.items():
             command = [word.replace(f"{{{name.lower()}}}", path) for word in command]
-        self._process = await asyncio.create_subprocess_exec(
-            *command,
-            env={**os.environ, **places},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
-            start_new_session=True,
-        )
+        self._process = await execute(command, {**os.environ, **places}, self._output)
         self._waiting = asyncio.create_task(self._wait(self._process), name=f"plugin {self._process.pid}")
 
     async def terminate(self, timeout_s: float) -> bool:
