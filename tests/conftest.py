@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import shutil
 import signal
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +31,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Hundreds of commands are started: each takes the bytecode that the first one left.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Where tmp_path is: a file on a disk takes three to ten times as long to make. Integration tests have theirs on one.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", running.roomy_place())
 
 
 # What is imported and collected stays to the end: looking through it for garbage again and again is work for nothing.
@@ -68,17 +69,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def short_dir() -> Iterator[Path]:
     """A fresh directory with a path short enough for sockets in it (contract PATH-4)."""
-    path = Path(tempfile.mkdtemp(prefix="fhw-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with running.fresh_directory(running.roomy_place()) as path:
+        yield path
 
 
 @pytest.fixture
 def roomy_dir() -> Iterator[Path]:
     """A fresh directory for trees of many files, in memory where there is room: on a disk they cost ten times as much."""
-    path = Path(tempfile.mkdtemp(prefix="fhw-", dir=running.roomy_place()))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with running.fresh_directory(running.roomy_place()) as path:
+        yield path
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,16 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import types
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin.daemon import Daemon
 from plugin.testing import FakeKubelet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from plugin.config import Config
 
@@ -29,6 +30,16 @@ def roomy_place() -> str:
     if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30:
         return memory
     return "/tmp"
+
+
+@contextlib.contextmanager
+def fresh_directory(place: str) -> Iterator[Path]:
+    """Make a directory with a short path in `place`, and remove it at the end."""
+    path = Path(tempfile.mkdtemp(prefix="fhw-", dir=place))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.asynccontextmanager

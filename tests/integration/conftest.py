@@ -8,10 +8,23 @@ import pytest
 
 from plugin.testing import FakeKubelet
 from tests.factories import make_tree
+from tests.running import fresh_directory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A fresh directory on a disk, which gives inode numbers out again, as that of a node does (contract PIT-2)."""
+    with fresh_directory("/tmp") as path:
+        yield path
+
+
+@pytest.fixture
+def short_dir(tmp_path: Path) -> Path:
+    return tmp_path
 
 
 @pytest.fixture
