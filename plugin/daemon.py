@@ -61,6 +61,8 @@ class Daemon:
         """Set when the first resource is registered, or there is nothing to register: time for what can wait."""
         self._scanner: discovery.Scanner | None = None
         self._mounts_changed = False
+        self._is_published = False
+        """Whether all that the scanner has read is in the inventories: only then is it known what is unused."""
         self._event_at: float | None = None
         """When the present change was noticed; None until the first reading of the tree is published."""
         self._tasks: dict[ResourceName, asyncio.Task[None]] = {}
@@ -139,6 +141,7 @@ class Daemon:
         has_events = False
         if not self._mounts_changed:
             has_events = await watch.wait(None if due is None else max(0.0, due - time.monotonic()))
+        self._is_published = False
         self._event_at = time.monotonic()
         try:
             if has_events and await slices.run(scanner.handle(watch.events())):
@@ -189,6 +192,7 @@ class Daemon:
         for resource, devices in scanner.take_changes().items():
             if (inventory := self.inventories.get(resource)) is not None:
                 published |= await slices.run(self._update(inventory, resource, devices))
+        self._is_published = True
         self._close_unused()
         return published
 
@@ -238,7 +242,8 @@ class Daemon:
                 for transition in transitions:
                     self._count(inventory, transition)
                 self._change_log.tell_later(inventory, transitions)
-        self._close_unused()
+        if self._is_published:  # else it will be when it is
+            self._close_unused()
 
     def _open(self, resource: ResourceName, group: asyncio.TaskGroup) -> None:
         inventory = self.inventories[resource] = Inventory(resource)

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plugin import endpoint, servicer
+from plugin import endpoint, servicer, slices
 from plugin.testing import FakeKubelet, pod
 from tests.factories import make_config
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon, shell
@@ -95,6 +95,20 @@ async def test_a_resource_that_leaves_is_at_zero_even_if_its_last_list_is_slow(
 
     monkeypatch.setattr(servicer.DevicePluginServicer, "list_and_watch", slowly)
     monkeypatch.setattr(endpoint, "STOP_GRACE_S", 0.05)
+    async with running_daemon(make_config(root, plugin_dir)):
+        await listed(kubelet, [R3])
+        await shell("mv node2/dev3 node2/.dev3", root)
+        await kubelet.wait_for(lambda: kubelet.live_streams(R3) == 0, timeout=DEADLINE_S)
+
+        assert kubelet.devices(R3) == {}
+        assert kubelet.capacity[R3] == 0
+
+
+async def test_a_resource_that_leaves_piece_by_piece_is_at_zero_all_the_same(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first devices were released, and nothing else seemed to hold it, while the last one was still to be read."""
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)  # others run after every single step
     async with running_daemon(make_config(root, plugin_dir)):
         await listed(kubelet, [R3])
         await shell("mv node2/dev3 node2/.dev3", root)
