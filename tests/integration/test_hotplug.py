@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plugin import endpoint, servicer, slices
+from plugin import endpoint, pod_resources, retention, servicer, slices
 from plugin.testing import FakeKubelet, pod
 from tests.factories import make_config
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon, shell
@@ -116,6 +116,29 @@ async def test_a_resource_that_leaves_piece_by_piece_is_at_zero_all_the_same(
 
         assert kubelet.devices(R3) == {}
         assert kubelet.capacity[R3] == 0
+
+
+async def test_a_resource_stays_for_the_one_device_that_a_pod_holds_while_its_class_goes_piece_by_piece(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Contract LW-13, whatever is released before that device is read."""
+    held = {"node2-dev3-3"}
+
+    async def held_devices(_: object) -> set[str]:
+        return held
+
+    monkeypatch.setattr(pod_resources, "held_devices", held_devices)
+    monkeypatch.setattr(slices, "SLICE_S", -1.0)
+    monkeypatch.setattr(retention, "ASK_EVERY_S", 0.05)
+    async with running_daemon(make_config(root, plugin_dir)) as daemon:
+        await listed(kubelet, [R3])
+        await shell("mv node2/dev3 node2/.dev3", root)
+        await devices_are(kubelet, R3, {"node2-dev3-3": "Unhealthy"})
+        assert R3 in daemon.sessions
+
+        held.clear()
+        await kubelet.wait_for(lambda: kubelet.capacity[R3] == kubelet.live_streams(R3) == 0, timeout=DEADLINE_S)
+        assert R3 not in daemon.sessions
 
 
 async def test_a_whole_node_is_renamed_and_its_devices_with_it(
