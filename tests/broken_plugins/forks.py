@@ -29,8 +29,9 @@ class Server:
 
     def __init__(self, path: str) -> None:
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.listener.bind(path)
+        self.listener.bind(f"{path}.new")
         self.listener.listen(64)
+        Path(f"{path}.new").rename(path)  # who finds it can connect
         self.poll = select.poll()
         self.poll.register(self.listener, select.POLLIN)
         self.poll.register(0, select.POLLIN)
