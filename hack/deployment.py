@@ -17,7 +17,7 @@ import yaml
 
 ROOT: Final = Path(__file__).parents[1]
 DEPLOY: Final = ROOT / "deploy"
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML has it
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C, where PyYAML has it
 _REFERENCE: Final = re.compile(r"\$\(([A-Z_]+)\)")
 
 Object = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Broken plugins as processes forked from one that has loaded grpc, which is a tenth of the work of starting each.
+"""Broken plugins as processes forked from one that has loaded grpc, which none of them has to load again.
 
 `serve` listens on a socket. A request is one packet, NAME DIRECTORY STATE, with the descriptor of where the plugin
 writes; the answers are its process number and, once it has ended, its status. Whoever hangs up kills it.

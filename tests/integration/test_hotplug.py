@@ -82,6 +82,17 @@ async def test_a_new_class_registers_a_new_resource_and_a_removed_one_ends_at_ze
         assert kubelet.devices(R3) == THREE
 
 
+async def leaves_at_zero(root: Path, plugin_dir: Path, kubelet: FakeKubelet) -> None:
+    """Take a class out of the tree, and see that the kubelet counts nothing of it once its stream has ended."""
+    async with running_daemon(make_config(root, plugin_dir)):
+        await listed(kubelet, [R3])
+        await shell("mv node2/dev3 node2/.dev3", root)
+        await kubelet.wait_for(lambda: kubelet.live_streams(R3) == 0, timeout=DEADLINE_S)
+
+        assert kubelet.devices(R3) == {}
+        assert kubelet.capacity[R3] == 0
+
+
 async def test_a_resource_that_leaves_is_at_zero_even_if_its_last_list_is_slow(
     root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,13 +106,7 @@ async def test_a_resource_that_leaves_is_at_zero_even_if_its_last_list_is_slow(
 
     monkeypatch.setattr(servicer.DevicePluginServicer, "list_and_watch", slowly)
     monkeypatch.setattr(endpoint, "STOP_GRACE_S", 0.05)
-    async with running_daemon(make_config(root, plugin_dir)):
-        await listed(kubelet, [R3])
-        await shell("mv node2/dev3 node2/.dev3", root)
-        await kubelet.wait_for(lambda: kubelet.live_streams(R3) == 0, timeout=DEADLINE_S)
-
-        assert kubelet.devices(R3) == {}
-        assert kubelet.capacity[R3] == 0
+    await leaves_at_zero(root, plugin_dir, kubelet)
 
 
 async def test_a_resource_that_leaves_piece_by_piece_is_at_zero_all_the_same(
@@ -109,13 +114,7 @@ async def test_a_resource_that_leaves_piece_by_piece_is_at_zero_all_the_same(
 ) -> None:
     """Its first devices were released, and nothing else seemed to hold it, while the last one was still to be read."""
     monkeypatch.setattr(slices, "SLICE_S", -1.0)  # others run after every single step
-    async with running_daemon(make_config(root, plugin_dir)):
-        await listed(kubelet, [R3])
-        await shell("mv node2/dev3 node2/.dev3", root)
-        await kubelet.wait_for(lambda: kubelet.live_streams(R3) == 0, timeout=DEADLINE_S)
-
-        assert kubelet.devices(R3) == {}
-        assert kubelet.capacity[R3] == 0
+    await leaves_at_zero(root, plugin_dir, kubelet)
 
 
 async def test_a_resource_stays_for_the_one_device_that_a_pod_holds_while_its_class_goes_piece_by_piece(
