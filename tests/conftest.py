@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import pytest_asyncio
 import structlog
 
 from tests import running
@@ -89,7 +90,14 @@ def _log_configuration() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-async def _no_leaked_tasks(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+def _no_leaked_tasks(request: pytest.FixtureRequest) -> None:
+    """Watch over every test that has an event loop: to make one for the others takes longer than most of them."""
+    if pytest_asyncio.is_async_test(request.node):
+        request.getfixturevalue("_watch_over_tasks")
+
+
+@pytest.fixture
+async def _watch_over_tasks() -> AsyncIterator[None]:
     """Fail a test that leaves tasks running."""
     before = asyncio.all_tasks()
     yield

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import running
+
 REPOSITORY = Path(__file__).parents[2]
 DEMO = [sys.executable, str(REPOSITORY / "hack" / "demo.py")]
 ENVIRON = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
@@ -54,7 +56,7 @@ def test_the_demo_leaves_nothing_behind(transcript: str) -> None:
     assert scratch
 
     assert not Path(scratch[0]).exists()
-    assert not [name for name in running_commands() if scratch[0] in name]
+    assert not running.commands_with(scratch[0])
 
 
 def test_the_readme_shows_what_the_demo_prints(transcript: str) -> None:
@@ -69,19 +71,8 @@ def test_the_readme_shows_what_the_demo_prints(transcript: str) -> None:
         printed = printed.partition(excerpt)[2]
 
 
-def running_commands() -> list[str]:
-    commands = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            commands.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return commands
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_demo_kept_up_follows_a_persons_hand_and_cleans_up_on_a_signal(number: signal.Signals) -> None:
-    """In a terminal: the live table changes when somebody else writes to the tree."""
+async def test_a_demo_kept_up_follows_a_persons_hand_and_cleans_up_when_terminated() -> None:
+    """In a terminal: the live table changes when somebody else writes to the tree. (Ctrl-C: the tutorial's test.)"""
     main, terminal = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *DEMO, "--play", stdout=terminal, stderr=terminal, stdin=subprocess.DEVNULL, env=ENVIRON, start_new_session=True
@@ -96,13 +87,13 @@ async def test_a_demo_kept_up_follows_a_persons_hand_and_cleans_up_on_a_signal(n
         (root / "node2/dev3/1/health").write_text("unhealthy\n")
         await screen.shows("myplugin.io/mydevice-3   3          2")
 
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
 
         await screen.shows("Everything is cleaned up.")
         async with asyncio.timeout(15):
             assert await process.wait() == 0
         assert not root.exists()
-        assert not [command for command in running_commands() if str(root) in command]
+        assert not running.commands_with(str(root))
     finally:
         screen.close()
         if process.returncode is None:

@@ -18,6 +18,7 @@ import pytest
 
 from fakehw import cli, load_topology, scenario, spec
 from plugin import cli as plugin_cli
+from tests import running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -105,6 +106,13 @@ async def test_the_tutorial_happens_as_it_is_told() -> None:
                 printed = await run(command, first_terminal.root())
                 pattern = re.escape(expected.strip()).replace(r"\.\.\.", ".*")
                 assert re.fullmatch(pattern, printed.strip(), re.DOTALL), f"{command} printed\n{printed}"
+
+        first_terminal.process.send_signal(signal.SIGINT)  # "Ctrl-C in the first terminal ends everything"
+        await first_terminal.says("Everything is cleaned up.")
+        async with asyncio.timeout(DEADLINE_S):
+            assert await first_terminal.process.wait() == 0
+        assert not Path(first_terminal.root()).exists()
+        assert not running.commands_with(first_terminal.root())
 
 
 # Examples.

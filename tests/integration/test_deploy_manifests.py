@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING
 
 import kubernetes_validate
@@ -24,6 +25,12 @@ KUSTOMIZATIONS = ["base", "hand", "overlays/kind", "overlays/nvidia"]
 needs_kubectl = pytest.mark.skipif(not deployment.have_kubectl(), reason="kubectl renders overlays, and is missing")
 
 
+@functools.cache
+def rendered(folder: str) -> list[deployment.Object]:
+    return deployment.rendered(DEPLOY / folder)
+
+
+@functools.cache
 def everything_plain() -> list[deployment.Object]:
     pods = [one for one in yaml.safe_load_all((DEPLOY / "pods.yaml").read_text()) if one]
     return [*deployment.plain(DEPLOY / "base"), *deployment.plain(DEPLOY / "hand"), *pods]
@@ -42,7 +49,7 @@ def test_every_object_is_valid_with_no_unknown_field(version: str) -> None:
 @needs_kubectl
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS)
 def test_every_kustomization_renders_to_valid_objects(folder: str) -> None:
-    objects = deployment.rendered(DEPLOY / folder)
+    objects = rendered(folder)
     for version in (VERSIONS[0], VERSIONS[-1]):  # what they are rendered from is tried with all
         for one in objects:
             kubernetes_validate.validate(one, version, strict=True)
@@ -58,13 +65,13 @@ def test_a_misspelt_field_would_be_found(field: str) -> None:
 
 @needs_kubectl
 def test_reading_without_kubectl_finds_the_same_containers() -> None:
-    rendered = deployment.containers(deployment.rendered(DEPLOY / "base"), node="kind-worker")
-    assert rendered == deployment.containers(deployment.plain(DEPLOY / "base"), node="kind-worker")
+    found = deployment.containers(rendered("base"), node="kind-worker")
+    assert found == deployment.containers(deployment.plain(DEPLOY / "base"), node="kind-worker")
 
 
 @needs_kubectl
 def test_another_vendors_name_takes_an_overlay_with_a_topology_and_nothing_else() -> None:
-    base, other = deployment.rendered(DEPLOY / "base"), deployment.rendered(DEPLOY / "overlays/nvidia")
+    base, other = rendered("base"), rendered("overlays/nvidia")
     topology = yaml.safe_load(deployment.one(other, "ConfigMap")["data"]["topology.yaml"])
     assert topology["nodes"]["any"]["classes"]["gpu"]["resource"] == "nvidia.com/gpu"
     spec = deployment.one(other, "DaemonSet")["spec"]["template"]["spec"]
