@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import gc
 import os
 import shutil
 import sys
@@ -154,6 +155,7 @@ def run(settings: Settings) -> Evidence:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    gc.freeze()  # what is loaded stays to the end, and need not be looked through for garbage when it comes
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its words about sockets that went away as they should
     words = list(sys.argv[1:] if arguments is None else arguments)
     temporary: str | None = None
