@@ -83,11 +83,15 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=REPOSITORY / "docs" / "pictures", help="default: docs/pictures")
     parser.add_argument("only", nargs="*", metavar="NAME", help="which of them: top, demo (default: all)")
     given = parser.parse_args()
+    drawn = {"top": lambda: asyncio.run(top()), "demo": demo}
+    for name in given.only:
+        if name not in drawn:
+            parser.error(f"there is no picture {name!r}, only: {', '.join(drawn)}")
     directory: Path = given.to
     os.environ["TZ"] = "UTC"
     time.tzset()
     directory.mkdir(parents=True, exist_ok=True)
-    for name, draw in (("top", lambda: asyncio.run(top())), ("demo", demo)):
+    for name, draw in drawn.items():
         if given.only and name not in given.only:
             continue
         (directory / f"{name}.svg").write_text(without_addresses(draw()))

@@ -171,3 +171,11 @@ def test_the_pictures_are_drawn_by_a_command_and_load_nothing_from_elsewhere(tmp
             text = svg.read_text()
             assert all(word in text for word in words), svg
             assert "url(http" not in text
+
+
+def test_a_picture_that_does_not_exist_is_refused_by_its_name(tmp_path: Path) -> None:
+    command = [sys.executable, str(REPOSITORY / "hack/pictures.py"), "--to", str(tmp_path), "top", "tree"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert "there is no picture 'tree', only: top, demo" in result.stderr
+    assert not list(tmp_path.iterdir()), "something was drawn all the same"
