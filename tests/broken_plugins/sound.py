@@ -32,6 +32,8 @@ class Sound(pluginapi_grpc.DevicePluginServicer):
     ids: tuple[str, ...] = ("dongle-1", "dongle-2", "dongle-3")
     register_timeout_s = 15.0
     exit_code = 0
+    last_words_s = 0.05
+    """How long a call may go on once the signal has come."""
 
     def __init__(self, directory: Path, state: Path) -> None:
         self.directory = directory
@@ -156,7 +158,7 @@ class Sound(pluginapi_grpc.DevicePluginServicer):
         except grpc.aio.AioRpcError:
             await self.refused()
         finally:
-            await server.stop(0.05)
+            await server.stop(self.last_words_s if self.stopping.is_set() else 0.05)
             self.socket.unlink(missing_ok=True)
 
     async def refused(self) -> None:

@@ -18,6 +18,7 @@ import pyte
 import pytest
 
 from fakehw import FakeTree, load_topology, make_topology
+from hack import pictures
 from plugin.testing import FakeKubelet, pod
 from tests.factories import make_config
 from tests.running import DEADLINE_S, listed, running_daemon
@@ -173,9 +174,12 @@ def test_the_pictures_are_drawn_by_a_command_and_load_nothing_from_elsewhere(tmp
             assert "url(http" not in text
 
 
-def test_a_picture_that_does_not_exist_is_refused_by_its_name(tmp_path: Path) -> None:
-    command = [sys.executable, str(REPOSITORY / "hack/pictures.py"), "--to", str(tmp_path), "top", "tree"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 2
-    assert "there is no picture 'tree', only: top, demo" in result.stderr
+def test_a_picture_that_does_not_exist_is_refused_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pictures.py", "--to", str(tmp_path), "top", "tree"])
+    with pytest.raises(SystemExit) as ended:
+        pictures.main()
+    assert ended.value.code == 2
+    assert "there is no picture 'tree', only: top, demo" in capsys.readouterr().err
     assert not list(tmp_path.iterdir()), "something was drawn all the same"
