@@ -33,7 +33,7 @@ class Sound(pluginapi_grpc.DevicePluginServicer):
     register_timeout_s = 15.0
     exit_code = 0
     last_words_s = 0.05
-    """How long a call may go on once the signal has come."""
+    """How long a call may go on once it stops serving."""
 
     def __init__(self, directory: Path, state: Path) -> None:
         self.directory = directory
@@ -158,7 +158,7 @@ class Sound(pluginapi_grpc.DevicePluginServicer):
         except grpc.aio.AioRpcError:
             await self.refused()
         finally:
-            await server.stop(self.last_words_s if self.stopping.is_set() else 0.05)
+            await server.stop(self.last_words_s)
             self.socket.unlink(missing_ok=True)
 
     async def refused(self) -> None:

@@ -28,7 +28,7 @@ LIMITS = Limits(
 )
 """Waits are long, because sixteen plugins at once keep two cores busy and what is sound ends them early."""
 
-FASTER: dict[str, dict[str, float]] = {
+OWN_LIMITS: dict[str, dict[str, float]] = {
     "AllocatesForEver": {"reply_s": 2.0},
     "AnswersOptionsSlowly": {"options_s": 1.5},
     "GivesUpWithoutAKubelet": {"absent_s": 2.0},
@@ -44,8 +44,8 @@ FASTER: dict[str, dict[str, float]] = {
     "TellsOneStreamOnly": {"list_s": 2.0},
     "TrustsItsOpenStream": {"recovery_s": 6.0},
 }
-"""Those that show their fault by something that does not come wait for it in vain, to the end of this limit; and a heart
-that beats ten times a second on a quiet machine is heard on a busy one, too."""
+"""A fault that shows by something that does not come is waited for in vain, to the end of the limit: these are short. A
+heartbeat has to be heard on a busy machine, too: its quiet is longer."""
 
 IN_ITS_FIRST_LIFE = {name for name, kind in EVERY.items() if kind.__module__.rpartition(".")[2] != "recovery"} - {
     "Sound",
@@ -95,7 +95,7 @@ def unjudged(findings: Findings) -> set[str]:
 
 def limits_of(name: str) -> Limits:
     brief = {"absent_s": 0.1, "quiet_s": 0.25} if name in IN_ITS_FIRST_LIFE else {}
-    return dataclasses.replace(LIMITS, **(brief | FASTER.get(name, {})))
+    return dataclasses.replace(LIMITS, **(brief | OWN_LIMITS.get(name, {})))
 
 
 async def examine_broken(names: list[str]) -> dict[str, Findings]:
@@ -127,7 +127,7 @@ async def examine_broken(names: list[str]) -> dict[str, Findings]:
 
 
 def slowness(name: str) -> tuple[bool, bool, str]:
-    return name not in FASTER, name in IN_ITS_FIRST_LIFE, name
+    return name not in OWN_LIMITS, name in IN_ITS_FIRST_LIFE, name
 
 
 @pytest.fixture(scope="module")
