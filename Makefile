@@ -40,7 +40,7 @@ fmt: $(VENV)/.dev ## Format the code
 
 ##@ Generate
 
-proto: $(VENV)/.dev ## Regenerate plugin/api from proto/
+proto: $(VENV)/.dev ## Regenerate plugin/kubeletapi from proto/
 	hack/update-proto.sh
 
 lock: $(VENV)/.dev ## Pin the newest allowed versions, with hashes (deploy/requirements.txt, hack/requirements-dev.txt)
@@ -143,6 +143,7 @@ $(VENV)/.run: deploy/requirements.txt pyproject.toml | $(VENV)/bin/python
 	@echo "setting up $(VENV) (once) ..."
 	@$(PIP) install --require-hashes -r deploy/requirements.txt
 	@$(PIP) install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
+	@echo "$(CURDIR)/plugin" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/fakehw_packages.pth" # compat, which costs no start-up time, names the root alone
 	@touch $@
 
 $(VENV)/.dev: hack/requirements-dev.txt $(VENV)/.run

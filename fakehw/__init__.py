@@ -15,9 +15,9 @@ from __future__ import annotations
 # All of it at once: a module imported later, under pyfakefs, would hold on to a file system that is gone.
 from fakehw.errors import FakehwError, InputError, SpecError, TreeError
 from fakehw.layout import Health, TreePath
-from fakehw.spec import load_topology, make_topology
-from fakehw.topology import Topology
-from fakehw.tree import FakeTree
+from fakehw.spec.check import load_topology, make_topology
+from fakehw.spec.topology import Topology
+from fakehw.tree.writer import FakeTree
 
 __all__ = [
     "FakeTree",

@@ -13,9 +13,11 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
-from fakehw import command_line, layout, listing, spec
+from fakehw import layout, parser
 from fakehw.errors import FakehwError, InputError, SpecError
-from fakehw.tree import FakeTree
+from fakehw.spec import check
+from fakehw.tree.writer import FakeTree
+from fakehw.view import listing
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fakehw.layout import TreePath
-    from fakehw.plan import Plan
+    from fakehw.tree.plan import Plan
 
 _SHOWN_LINES: Final = 40
 _WORTH_WAITING: Final = 5000
@@ -67,7 +69,7 @@ def _end_output() -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command."""
-    return command_line.make_parser(
+    return parser.make_parser(
         {
             "build": _build,
             "list": _list,
@@ -88,9 +90,9 @@ def make_parser() -> argparse.ArgumentParser:
 def _build(arguments: argparse.Namespace) -> None:
     host: str | None = arguments.host or None
     if arguments.spec == "-":
-        topology = spec.read_topology(sys.stdin.buffer, source="stdin", host=host)
+        topology = check.read_topology(sys.stdin.buffer, source="stdin", host=host)
     else:
-        topology = spec.load_topology(arguments.spec, host=host)
+        topology = check.load_topology(arguments.spec, host=host)
     if host and topology.document["nodes"] and not topology.nodes:
         _tell(f"{host!r}: no node of {arguments.spec} is of this host: building an empty tree (--host, NODE_NAME)")
     progress = _Progress(sys.stderr)
@@ -135,7 +137,7 @@ def _unplug(arguments: argparse.Namespace) -> None:
 def _events(arguments: argparse.Namespace) -> None:
     import asyncio  # it and what follows would cost every other command half its time
 
-    from fakehw import events
+    from fakehw.view import events
 
     as_json = arguments.output == "json"
     with contextlib.suppress(KeyboardInterrupt):
@@ -145,11 +147,11 @@ def _events(arguments: argparse.Namespace) -> None:
 def _top(arguments: argparse.Namespace) -> None:
     import asyncio
 
-    from fakehw import events
+    from fakehw.view import events
 
     if sys.stdout.isatty() and sys.stdin.isatty():
         try:
-            from fakehw import top
+            from fakehw.view import top
         except ImportError as error:
             raise InputError(f"{error.name}: not installed: pip install 'fakehw[top]'") from None
         top.run(arguments.root, arguments.pod_resources)

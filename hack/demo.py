@@ -1,7 +1,7 @@
 """The whole story on one machine: no cluster, no root, no Docker. `make demo` runs it; `make demo PLAY=1` keeps it up.
 
 What is real: the tree, the commands, the plugin (a process for each node), inotify, gRPC, the pods' shell. What is
-played: the two kubelets and the scheduler (plugin.testing), which behave as docs/kubelet-contract.md says the real ones
+played: the two kubelets and the scheduler (fakekubelet), which behave as docs/kubelet-contract.md says the real ones
 do. Every number that is printed was measured in that run. A beat that does not happen ends the demo with exit code 1.
 """
 
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from demo_view import node_table, play, pod_table
 
-from plugin.testing import pod_status
-from plugin.testing.cluster import LocalCluster
+from fakekubelet.cluster.cluster import LocalCluster
+from fakekubelet.kubelet import pod_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -79,7 +79,7 @@ async def plugin(cluster: LocalCluster, name: str, root: Path, logs: Path) -> As
     kubelet = cluster.nodes[name]
     with (logs / f"{name}.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "plugin", "--root", str(root), "--host", name,
+            sys.executable, "-m", "fakehw_plugin", "--root", str(root), "--host", name,
             "--plugin-dir", str(kubelet.plugin_dir), "--pod-resources", str(kubelet.pod_resources_socket),
             stderr=log,
         )  # fmt: skip  # a flag beside its value

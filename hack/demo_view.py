@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from plugin.testing.cluster import LocalCluster
+    from fakekubelet.cluster.cluster import LocalCluster
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

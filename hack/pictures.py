@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 import fakehw
-from fakehw.top import Top
+from fakehw.view.top import Top
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SPEC = """

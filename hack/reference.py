@@ -26,7 +26,7 @@ def page() -> str:
     for name in [name for name in os.environ if name.startswith("FAKEHW_") or name == "NODE_NAME"]:
         del os.environ[name]  # defaults would be taken from them
     from fakehw import cli as fakehw_cli
-    from plugin import cli as plugin_cli
+    from fakehw_plugin import cli as plugin_cli
 
     lines = [HEAD, "## fakehw-plugin\n", "| Flag | Variable | Default | |", "|---|---|---|---|"]
     lines += (

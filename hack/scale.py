@@ -17,9 +17,9 @@ from pathlib import Path
 import structlog
 
 from fakehw import FakeTree, make_topology
-from plugin.cli import configure, read
-from plugin.daemon import Daemon
-from plugin.testing.cluster import LocalCluster
+from fakehw_plugin.cli import configure, read
+from fakehw_plugin.daemon import Daemon
+from fakekubelet.cluster.cluster import LocalCluster
 
 RESOURCE = "myplugin.io/mydevice-1"
 

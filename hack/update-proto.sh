@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Regenerate the committed protobuf code of plugin/api from proto/. Run it after a change to a .proto file.
+# Regenerate the committed protobuf code of plugin/kubeletapi from proto/. Run it after a change to a .proto file.
 # Usage: hack/update-proto.sh [OUTPUT_ROOT]   (hack/verify-proto.sh passes a scratch folder)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,9 +15,9 @@ if [ "$(cat "$venv/.pins" 2>/dev/null)" != "$pins" ]; then
   "$venv/bin/pip" install --quiet --disable-pip-version-check $pins
   echo "$pins" > "$venv/.pins"
 fi
-mkdir -p "$out/plugin/api"
-# The virtual path makes the generated imports absolute (plugin.api...) and gives every descriptor a name of its own:
+mkdir -p "$out/plugin/kubeletapi"
+# The virtual path makes the generated imports absolute (kubeletapi...) and gives every descriptor a name of its own:
 # two modules that both call themselves api.proto cannot be loaded in one process (contract PB-1).
-PATH="$venv/bin:$PATH" "$venv/bin/python" -m grpc_tools.protoc -Iplugin/api=proto \
-  --python_out="$out" --grpc_python_out="$out" --mypy_out="$out" --mypy_grpc_out="$out" \
+PATH="$venv/bin:$PATH" "$venv/bin/python" -m grpc_tools.protoc -Ikubeletapi=proto \
+  --python_out="$out/plugin" --grpc_python_out="$out/plugin" --mypy_out="$out/plugin" --mypy_grpc_out="$out/plugin" \
   proto/deviceplugin/v1beta1/api.proto proto/pluginregistration/v1/api.proto proto/podresources/v1/api.proto

@@ -9,5 +9,5 @@ status=0
 for new in $(cd "$scratch" && find plugin -name '*_pb2*'); do
   diff -u "$new" "$scratch/$new" || status=1
 done
-[ "$status" = 0 ] || { echo "plugin/api is not what proto/ generates: run hack/update-proto.sh and commit the result" >&2; exit 1; }
-echo "plugin/api matches proto/"
+[ "$status" = 0 ] || { echo "plugin/kubeletapi is not what proto/ generates: run hack/update-proto.sh and commit the result" >&2; exit 1; }
+echo "plugin/kubeletapi matches proto/"

@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from fakekubelet import FakeKubelet
 from hack import deployment
-from plugin.testing import FakeKubelet
 
 NODE = "kind-worker2"
 SEED = {"myplugin.io/mydevice-1": 0, "myplugin.io/mydevice-2": 1, "myplugin.io/mydevice-3": 3}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plugin.config import Config
-from plugin.device import Device, Health
+from fakehw_plugin.config import Config
+from fakehw_plugin.devices.device import Device, Health
 
 
 def make_device(

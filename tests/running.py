@@ -12,13 +12,13 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plugin.daemon import Daemon
-from plugin.testing import FakeKubelet
+from fakehw_plugin.daemon import Daemon
+from fakekubelet import FakeKubelet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
-    from plugin.config import Config
+    from fakehw_plugin.config import Config
 
 DEADLINE_S = 20.0
 """For things that take milliseconds: a loaded machine must not fail a test, a broken plugin must."""
@@ -59,7 +59,7 @@ async def running_daemon(config: Config) -> AsyncIterator[Daemon]:
 async def running_plugin(*arguments: str, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the plugin as a command, as users do."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "plugin", *arguments,
+        sys.executable, "-m", "fakehw_plugin", *arguments,
         env={"PATH": os.environ["PATH"], **environ},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from hack.bench import kubelet, subject
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.broken_plugins.sound import LOOK_S, Sound
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.broken_plugins.sound import LONELY_S, LOOK_S, Sound
 
 

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import grpc
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 
 LOOK_S = 0.04
 LONELY_S = 2.0

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from plugin.testing.conformance import cli
+from fakekubelet.conformance import cli
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -123,7 +123,7 @@ def test_version_is_that_of_the_distribution() -> None:
 
 
 def test_pytest_is_not_needed(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['pytest'] = None; from plugin.testing.conformance import cli; sys.exit(cli.main(['--list']))"
+    code = "import sys; sys.modules['pytest'] = None; from fakekubelet.conformance import cli; sys.exit(cli.main(['--list']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr

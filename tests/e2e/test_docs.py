@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakehw import cli, load_topology, scenario, spec
-from plugin import cli as plugin_cli
+from fakehw import cli, load_topology
+from fakehw.scenario import script
+from fakehw.spec import check
+from fakehw_plugin import cli as plugin_cli
 from tests import running
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def test_the_test_in_the_scheduler_page_passes_as_it_stands(tmp_path: Path) -> N
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     flags = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), "--basetemp", str(tmp_path / "b")]
     if "pytest11" not in (REPOSITORY / "pyproject.toml").read_text():
-        flags += ["-p", "plugin.testing.pytest_plugin"]
+        flags += ["-p", "fakekubelet.pytest_plugin"]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *flags, str(tmp_path)], capture_output=True, text=True, timeout=60
     )
@@ -135,9 +137,9 @@ def test_the_test_in_the_scheduler_page_passes_as_it_stands(tmp_path: Path) -> N
 def test_every_spec_and_scenario_in_a_page_is_valid(page: Path) -> None:
     for text in blocks(page, "yaml"):
         if text.startswith(("nodes:", "domain:")) or "\nnodes:" in text:
-            spec.parse(text.encode(), source=page.name)
+            check.parse(text.encode(), source=page.name)
         elif "\nsteps:" in text or text.startswith("steps:"):
-            scenario.read(io.BytesIO(text.encode()), source=page.name)
+            script.read(io.BytesIO(text.encode()), source=page.name)
 
 
 def test_every_spec_that_is_shipped_is_valid() -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from fakehw import FakeTree, cli, load_topology, scenario_cli
-from plugin.testing import FakeKubelet
+from fakehw import FakeTree, cli, load_topology
+from fakehw.scenario import cli as scenario_cli
+from fakekubelet import FakeKubelet
 from tests.running import DEADLINE_S, listed, running_fakehw
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ async def served(root: Path, short_dir: Path) -> AsyncIterator[list[str]]:
     async with FakeKubelet(short_dir / "dp", pod_resources_socket=socket) as kubelet:
         with log.open("wb") as stream:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "plugin", "--root", str(root), "--plugin-dir", str(short_dir / "dp"),
+                sys.executable, "-m", "fakehw_plugin", "--root", str(root), "--plugin-dir", str(short_dir / "dp"),
                 "--pod-resources", str(socket), stderr=stream, env={"PATH": os.environ["PATH"]},
             )  # fmt: skip  # a flag beside its value
         try:

@@ -46,9 +46,7 @@ def test_the_tests_pass_with_nothing_but_the_installed_fixtures(project: Path) -
 
 
 def test_the_fixtures_cost_other_peoples_tests_no_grpc() -> None:
-    code = (
-        "import sys, plugin.testing.pytest_plugin; sys.exit('grpc' in sys.modules or 'google.protobuf' in sys.modules)"
-    )
+    code = "import sys, fakekubelet.pytest_plugin; sys.exit('grpc' in sys.modules or 'google.protobuf' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -18,8 +18,8 @@ import pyte
 import pytest
 
 from fakehw import FakeTree, load_topology, make_topology
+from fakekubelet import FakeKubelet, pod
 from hack import pictures
-from plugin.testing import FakeKubelet, pod
 from tests.factories import make_config
 from tests.running import DEADLINE_S, listed, running_daemon
 

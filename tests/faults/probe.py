@@ -57,7 +57,7 @@ def main() -> int:
         os.write(report_to, json.dumps(figures).encode() + b"\n")
 
     signal.signal(signal.SIGUSR1, report)
-    from plugin import cli
+    from fakehw_plugin import cli
 
     return cli.main(sys.argv[3:])
 

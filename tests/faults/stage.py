@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from plugin.testing import FakeKubelet
+from fakekubelet import FakeKubelet
 from tests.factories import make_tree
 from tests.faults import reading
 from tests.running import roomy_place

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plugin.testing.stub_plugin import StubPlugin, devices
+from fakekubelet.stub_plugin import StubPlugin, devices
 from tests.fidelity.node import Node
 
 _numbers = itertools.count(1)

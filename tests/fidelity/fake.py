@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from plugin.testing import FakeKubelet, ManualClock, pod, pod_status
+from fakekubelet import FakeKubelet, ManualClock, pod
+from fakekubelet.kubelet import pod_status
 from tests.fidelity.node import DEADLINE_S, Node, Seen, remove_all
 
 STEP_S, LOOK_S = 0.2, 0.002

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import grpc
 
-from plugin.api.podresources.v1 import api_pb2_grpc as podresources_grpc
-from plugin.testing import pod
+from fakekubelet import pod
+from kubeletapi.podresources.v1 import api_pb2_grpc as podresources_grpc
 
 DEADLINE_S = 60.0
 """For what a kubelet does within its own pace: 10.4 s for a node's status (contract NS-5), 10 s for a container's next try."""

@@ -17,7 +17,7 @@ from lightkube.resources.core_v1 import Namespace, Pod
 from lightkube.resources.core_v1 import Node as NodeObject
 from lightkube.types import PatchType
 
-from plugin.testing import pod
+from fakekubelet import pod
 from tests.fidelity.node import DEADLINE_S, Node, Seen, remove_all
 
 NAMESPACE = "fakehw-fidelity"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.deviceplugin.v1beta1 import constants
-from plugin.testing import pod
-from plugin.testing.stub_plugin import Refusal, devices
+from fakekubelet import pod
+from fakekubelet.stub_plugin import Refusal, devices
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import constants
 from tests.fidelity.conftest import Make
 from tests.fidelity.node import Node
 

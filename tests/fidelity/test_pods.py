@@ -8,10 +8,10 @@ from typing import Any
 import grpc
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.podresources.v1 import api_pb2 as podresources
-from plugin.testing import pod
-from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
+from fakekubelet import pod
+from fakekubelet.stub_plugin import Refusal, StubPlugin, devices
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.podresources.v1 import api_pb2 as podresources
 from tests.fidelity.conftest import Make
 from tests.fidelity.node import Node
 

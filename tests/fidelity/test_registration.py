@@ -13,11 +13,11 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.pluginregistration.v1 import api_pb2 as watcherapi
-from plugin.testing import pod, stub_plugin
-from plugin.testing.plugin_watcher import authority_of
-from plugin.testing.stub_plugin import Behavior, Refusal, StubPlugin, devices
+from fakekubelet import pod, stub_plugin
+from fakekubelet.kubelet.plugin_watcher import authority_of
+from fakekubelet.stub_plugin import Behavior, Refusal, StubPlugin, devices
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.pluginregistration.v1 import api_pb2 as watcherapi
 from tests.fidelity.conftest import Make
 from tests.fidelity.node import Node
 

@@ -9,9 +9,9 @@ import socket
 import inotify_simple
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.testing import pod
-from plugin.testing.stub_plugin import StubPlugin, devices
+from fakekubelet import pod
+from fakekubelet.stub_plugin import StubPlugin, devices
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.fidelity.conftest import Make
 from tests.fidelity.node import Node
 from tests.fidelity.test_pods import devices_of, requested

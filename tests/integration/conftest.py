@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from plugin.testing import FakeKubelet
+from fakekubelet import FakeKubelet
 from tests.factories import make_tree
 from tests.running import fresh_directory
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 from tests.factories import make_config
 from tests.running import devices_are, listed, running_daemon, shell
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from plugin.testing import FakeKubelet
+    from fakekubelet import FakeKubelet
 
 R3 = "myplugin.io/mydevice-3"
 

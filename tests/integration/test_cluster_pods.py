@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.testing import ManualClock, cluster, pod, process
-from plugin.testing.stub_plugin import Refusal, StubPlugin, devices
+from fakekubelet import ManualClock, pod
+from fakekubelet.cluster import cluster, process
+from fakekubelet.stub_plugin import Refusal, StubPlugin, devices
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.running import grpc_ended
 
 DOMAIN = "myplugin.io/mydevice-"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from plugin import cli
-from plugin.testing import FakeKubelet
+from fakehw_plugin import cli
+from fakekubelet import FakeKubelet
 from tests.running import DEADLINE_S, devices_are, listed, running_plugin
 
 if TYPE_CHECKING:
@@ -124,9 +124,9 @@ async def test_a_plugin_directory_that_may_not_be_written_is_logged_and_tried_ag
         if path != root.parents[-1] and "pytest" in str(path):
             path.chmod(0o755)
     code = (
-        "import os, sys, structlog, plugin.cli, plugin.daemon, plugin.api.deviceplugin.v1beta1.api_pb2;"  # the interpreter itself may be out of reach afterwards
+        "import os, sys, structlog, fakehw_plugin.cli, fakehw_plugin.daemon, kubeletapi.deviceplugin.v1beta1.api_pb2;"  # the interpreter itself may be out of reach afterwards
         "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
-        "from plugin.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from fakehw_plugin.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, *arguments(root, plugin_dir), stderr=asyncio.subprocess.PIPE

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from plugin.testing.conformance import catalogue, story, subject
-from plugin.testing.conformance.settings import Limits, Settings
-from plugin.testing.conformance.verdict import Verdict
+from fakekubelet.conformance import catalogue, procedure, subject
+from fakekubelet.conformance.settings import Limits, Settings
+from fakekubelet.conformance.verdict import Verdict
 from tests.broken_plugins import forks
 from tests.broken_plugins.every import EVERY
 from tests.factories import make_tree
@@ -82,7 +82,7 @@ async def examine(
         is_brief=brief,
         limits=limits,
     )
-    return {one.check.name: one for one in catalogue.judge(await story.tell(settings))}
+    return {one.check.name: one for one in catalogue.judge(await procedure.tell(settings))}
 
 
 def broken(findings: Findings) -> dict[str, str]:
@@ -154,7 +154,7 @@ async def test_our_plugin_keeps_every_fact_that_applies(short_dir: Path) -> None
     tree = make_tree(short_dir / "tree", "node1/dev1/1", "node1/dev1/2", "node1/dev2/1", "node1/dev3/1")
     health = tree / "node1/dev1/1/health"
     command = [
-        sys.executable, "-m", "plugin", "--root", str(tree), "--plugin-dir", "{plugin_dir}",
+        sys.executable, "-m", "fakehw_plugin", "--root", str(tree), "--plugin-dir", "{plugin_dir}",
         "--pod-resources", "{pod_resources}", "--pre-start-check", "true",
     ]  # fmt: skip  # flags and values side by side
 

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from kubernetes_validate import utils
 
+from fakehw_plugin import cli, metrics
+from fakehw_plugin.daemon import Daemon
 from hack import deployment
 from hack.deployment import DEPLOY
-from plugin import cli, metrics
-from plugin.daemon import Daemon
 from tests import factories
 
 if TYPE_CHECKING:

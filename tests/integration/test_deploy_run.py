@@ -7,8 +7,8 @@ import json
 import sysconfig
 from pathlib import Path
 
+from fakekubelet import FakeKubelet
 from hack import deployment
-from plugin.testing import FakeKubelet
 
 NODE = "kind-worker2"
 SEED = {"myplugin.io/mydevice-1": 0, "myplugin.io/mydevice-2": 1, "myplugin.io/mydevice-3": 3}

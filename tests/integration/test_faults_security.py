@@ -10,10 +10,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from plugin import attributes, web
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
-from plugin.testing import FakeKubelet
+from fakehw_plugin import web
+from fakehw_plugin.tree import attributes
+from fakekubelet import FakeKubelet
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 from tests.factories import make_config
 from tests.running import DEADLINE_S, listed, running_daemon
 
@@ -59,10 +60,10 @@ async def test_a_device_node_swapped_for_a_link_is_refused_before_its_event_is_r
     root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A container runtime resolves the link, and the pod would have the disk."""
-    from plugin import watcher
+    from fakehw_plugin import inotify
 
     os.mknod(root / "node2/dev3/1/node", 0o20666, os.makedev(1, 3))
-    monkeypatch.setattr(watcher, "_MASK", watcher.DELETE)  # a kernel that tells nothing of what happens here
+    monkeypatch.setattr(inotify, "_MASK", inotify.DELETE)  # a kernel that tells nothing of what happens here
     async with running_daemon(make_config(root, plugin_dir)):
         await listed(kubelet, [R3])
         assert (await allocate(plugin_dir, kubelet, "node2-dev3-1")).devices

@@ -11,8 +11,8 @@ import pytest
 
 from fakehw import FakeTree, cli, make_topology
 from fakehw.errors import InputError, TreeError
-from fakehw.following import Follower, Sight
 from fakehw.layout import Health, TreePath
+from fakehw.view.follower import Follower, Sight
 from tests.factories import make_tree
 from tests.running import DEADLINE_S, running_fakehw, shell
 

@@ -13,7 +13,7 @@ from tests.running import devices_are, listed, running_daemon, shell
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from plugin.testing import FakeKubelet
+    from fakekubelet import FakeKubelet
 
 R2, R3 = "myplugin.io/mydevice-2", "myplugin.io/mydevice-3"
 ALL_HEALTHY = {f"node2-dev3-{number}": "Healthy" for number in (1, 2, 3)}
@@ -94,8 +94,8 @@ async def test_two_streams_both_see_the_latest_state(root: Path, plugin_dir: Pat
     """A kubelet that opens ListAndWatch twice must not get half of the updates in each."""
     import grpc
 
-    from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-    from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
+    from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+    from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 
     async with running_daemon(make_config(root, plugin_dir)):
         await listed(kubelet, [R3])

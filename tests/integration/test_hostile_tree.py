@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 from tests.factories import make_config, make_tree
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon, shell
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from plugin.testing import FakeKubelet
+    from fakekubelet import FakeKubelet
 
 R3 = "myplugin.io/mydevice-3"
 HEALTHY = {f"node2-dev3-{number}": "Healthy" for number in (1, 2, 3)}
@@ -95,9 +95,9 @@ async def test_a_device_swapped_for_a_link_is_refused_even_before_its_event_is_r
     root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the swap and its event the list still says Healthy: Allocate must look for itself."""
-    from plugin import watcher
+    from fakehw_plugin import inotify
 
-    monkeypatch.setattr(watcher, "_MASK", watcher.DELETE)  # a kernel that tells nothing of what happens here
+    monkeypatch.setattr(inotify, "_MASK", inotify.DELETE)  # a kernel that tells nothing of what happens here
     async with running_daemon(make_config(root, plugin_dir)):
         await listed(kubelet, [R3])
         endpoint = next(one.endpoint for one in kubelet.registrations if one.resource_name == R3)

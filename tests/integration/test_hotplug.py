@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plugin import endpoint, pod_resources, retention, servicer, slices
-from plugin.testing import FakeKubelet, pod
+from fakehw_plugin import slices
+from fakehw_plugin.deviceplugin import endpoint, pod_resources, servicer
+from fakehw_plugin.devices import retention
+from fakekubelet import FakeKubelet, pod
 from tests.factories import make_config
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon, shell
 
@@ -201,9 +203,9 @@ async def test_events_that_were_lost_are_made_up_for_by_reading_everything(
     root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a kernel that tells nothing at all, the interval alone must bring the change."""
-    from plugin import watcher
+    from fakehw_plugin import inotify
 
-    monkeypatch.setattr(watcher, "_MASK", watcher.MOVED_FROM)
+    monkeypatch.setattr(inotify, "_MASK", inotify.MOVED_FROM)
     async with running_daemon(make_config(root, plugin_dir, reconcile_s=0.05)) as daemon:
         await listed(kubelet, [R3])
         await shell("echo unhealthy > node2/dev3/2/health", root)

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.testing import FakeKubelet, pod
-from plugin.testing.container_options import DeviceNode, Mount
-from plugin.testing.stub_plugin import StubPlugin, devices
+from fakekubelet import FakeKubelet, pod
+from fakekubelet.kubelet.container_options import DeviceNode, Mount
+from fakekubelet.stub_plugin import StubPlugin, devices
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
 RESOURCE = "example.com/dongle"
 OTHER = "example.com/gadget"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from plugin.testing import FakeKubelet, ManualClock
-from plugin.testing.stub_plugin import StubPlugin, devices
+from fakekubelet import FakeKubelet, ManualClock
+from fakekubelet.stub_plugin import StubPlugin, devices
 
 RESOURCE = "example.com/dongle"
 FIVE_MINUTES = 300

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from plugin.testing import plugin_watcher
-from plugin.testing.stub_plugin import StubPlugin, devices
+from fakekubelet.kubelet import plugin_watcher
+from fakekubelet.stub_plugin import StubPlugin, devices
 
 RESOURCE = "example.com/dongle"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.podresources.v1 import api_pb2 as podresourcesapi
-from plugin.api.podresources.v1 import api_pb2_grpc as podresourcesapi_grpc
-from plugin.testing import pod, pod_status
-from plugin.testing.stub_plugin import StubPlugin, devices
+from fakekubelet import pod
+from fakekubelet.kubelet import pod_status
+from fakekubelet.stub_plugin import StubPlugin, devices
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.podresources.v1 import api_pb2 as podresourcesapi
+from kubeletapi.podresources.v1 import api_pb2_grpc as podresourcesapi_grpc
 
 RESOURCE = "example.com/dongle"
 

@@ -8,8 +8,8 @@ import socket
 import grpc
 import pytest
 
-from plugin.testing import FakeKubelet, ManualClock, Mode
-from plugin.testing.stub_plugin import StubPlugin, devices
+from fakekubelet import FakeKubelet, ManualClock, Mode
+from fakekubelet.stub_plugin import StubPlugin, devices
 from tests.running import grpc_ended
 
 RESOURCE = "example.com/dongle"

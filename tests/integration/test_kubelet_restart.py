@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from plugin.testing import pod
-from plugin.testing.stub_plugin import StubPlugin, devices
+from fakekubelet import pod
+from fakekubelet.stub_plugin import StubPlugin, devices
 
 RESOURCE = "example.com/dongle"
 

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from plugin.daemon import Daemon
-from plugin.testing import FakeKubelet
+from fakehw_plugin.daemon import Daemon
+from fakekubelet import FakeKubelet
 from tests.factories import make_config, make_tree
 from tests.faults import reading
 

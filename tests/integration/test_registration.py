@@ -11,10 +11,10 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from plugin import kubelet_directory, session
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.api.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
-from plugin.testing import FakeKubelet, stub_plugin
+from fakehw_plugin.deviceplugin import directory, session
+from fakekubelet import FakeKubelet, stub_plugin
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 from tests.factories import make_config, make_tree
 from tests.running import DEADLINE_S, listed, running_daemon
 
@@ -62,13 +62,13 @@ async def test_a_kubelet_socket_replaced_under_a_living_connection_is_noticed(ro
 
 def test_a_socket_with_the_inode_of_the_one_before_has_another_identity(plugin_dir: Path) -> None:
     """Contract PIT-2: a file system gives a number out again at once, so that only the time tells."""
-    directory = kubelet_directory.KubeletDirectory(plugin_dir)
-    seen: dict[int, list[kubelet_directory.Identity]] = {}
+    watched = directory.KubeletDirectory(plugin_dir)
+    seen: dict[int, list[directory.Identity]] = {}
     for _ in range(100):  # another process may take the number that was given back
-        directory.socket_path.unlink(missing_ok=True)
+        watched.socket_path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as one:
-            one.bind(str(directory.socket_path))
-        identity = directory.identity()
+            one.bind(str(watched.socket_path))
+        identity = watched.identity()
         assert identity is not None
         seen.setdefault(identity[1], []).append(identity)
     of_one_inode = max(seen.values(), key=len)
@@ -220,7 +220,7 @@ async def test_a_kubelet_that_never_opens_the_stream_is_registered_with_again(
 async def test_one_resource_that_is_refused_does_not_take_the_others_down(
     root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from plugin import registration
+    from fakehw_plugin.deviceplugin import registration
 
     genuine = registration.register
 

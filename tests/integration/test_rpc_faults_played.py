@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from plugin.testing import FakeKubelet, pod
+from fakekubelet import FakeKubelet, pod
 from tests.factories import make_config
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from plugin.daemon import Daemon
+    from fakehw_plugin.daemon import Daemon
 
 R3 = "myplugin.io/mydevice-3"
 THREE = {f"node2-dev3-{number}": "Healthy" for number in (1, 2, 3)}

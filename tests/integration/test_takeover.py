@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin.testing import FakeKubelet
+from fakekubelet import FakeKubelet
 from tests.factories import make_config, make_tree
 from tests.running import DEADLINE_S, listed, running_daemon
 

@@ -1,4 +1,4 @@
-"""`fakehw` writes, `plugin` reads: the tree's ABI, held together by nothing else than this."""
+"""`fakehw` writes, `fakehw_plugin` reads: the tree's ABI, held together by nothing else than this."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 import fakehw.layout
 import fakehw.resource_name
 from fakehw import cli
-from plugin import device, discovery, resource_name, watcher
-from plugin.testing import FakeKubelet
+from fakehw_plugin import inotify, resource_name
+from fakehw_plugin.devices import device
+from fakehw_plugin.tree.scanner import Scanner
+from fakekubelet import FakeKubelet
 from tests.factories import make_config
 from tests.running import devices_are, listed, running_daemon
 
 if TYPE_CHECKING:
-    from plugin.reader import Changes
+    from fakehw_plugin.tree.reader import Changes
 
 SEED = Path(__file__).parents[2] / "deploy" / "base" / "topology.yaml"
 R1, R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (1, 2, 3))
@@ -34,8 +36,8 @@ def command(*arguments: str, root: Path) -> str:
 
 
 def read(root: Path, host: str = "") -> tuple[set[str], Changes]:
-    with watcher.Watcher[Any]() as watch:
-        scanner = discovery.Scanner(root, host=host, domain="myplugin.io", watch=watch)
+    with inotify.Watcher[Any]() as watch:
+        scanner = Scanner(root, host=host, domain="myplugin.io", watch=watch)
         for _ in scanner.scan():
             pass
         return set(scanner.resources), scanner.take_changes()

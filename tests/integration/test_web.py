@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from plugin import metrics, web
-from plugin.testing import FakeKubelet
+from fakehw_plugin import metrics, web
+from fakekubelet import FakeKubelet
 from tests.factories import make_config
 from tests.running import DEADLINE_S, listed, running_daemon
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from plugin.daemon import Daemon
+    from fakehw_plugin.daemon import Daemon
 
 R3 = "myplugin.io/mydevice-3"
 

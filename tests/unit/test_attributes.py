@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin import attributes
-from plugin.device import Health
+from fakehw_plugin.devices.device import Health
+from fakehw_plugin.tree import attributes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin import cli, config, errors
+from fakehw_plugin import cli, config, errors
 
 
 def read(*arguments: str, **environ: str) -> config.Config:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from plugin import discovery, tree, watcher
-from plugin.device import Device, Health
+from fakehw_plugin import inotify
+from fakehw_plugin.devices.device import Device, Health
+from fakehw_plugin.tree import entries, scanner
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -26,16 +27,16 @@ class Watches:
     exhausted = None
 
     def __init__(self) -> None:
-        self.targets: dict[str, tree.Entry] = {}
+        self.targets: dict[str, entries.Entry] = {}
 
     def open(self) -> None:
         pass
 
-    def add(self, path: str, target: tree.Entry) -> int:
+    def add(self, path: str, target: entries.Entry) -> int:
         self.targets[path] = target
         return len(self.targets)
 
-    def remove(self, wd: int | None, target: tree.Entry) -> None:
+    def remove(self, wd: int | None, target: entries.Entry) -> None:
         self.targets = {path: other for path, other in self.targets.items() if other is not target}
 
 
@@ -53,7 +54,7 @@ class Desk:
     def __init__(self, host: str = "") -> None:
         self.now = 100.0
         self.watches = Watches()
-        self.scanner = discovery.Scanner(
+        self.scanner = scanner.Scanner(
             ROOT,
             host=host,
             domain="myplugin.io",
@@ -71,7 +72,7 @@ class Desk:
     def tell(self, path: str, *masks: int) -> bool:
         directory, _, name = path.rpartition("/")
         target = self.watches.targets[f"{ROOT}/{directory}".rstrip("/")]
-        due = finished(self.scanner.handle([watcher.Event(target, name, mask) for mask in masks]))
+        due = finished(self.scanner.handle([inotify.Event(target, name, mask) for mask in masks]))
         self.take()
         return due
 
@@ -130,7 +131,7 @@ def test_a_node_moves_to_another_host_when_its_host_file_says_so(seed: FakeFiles
     desk = Desk("kind-worker2")
     (ROOT / "node1/host").write_text("kind-worker2\n")
 
-    desk.tell("node1/host", watcher.MODIFY, watcher.CLOSE_WRITE)
+    desk.tell("node1/host", inotify.MODIFY, inotify.CLOSE_WRITE)
 
     assert desk.health("node1-dev1-1", R1) is Health.HEALTHY
 
@@ -146,9 +147,9 @@ def test_a_class_takes_its_devices_along_to_another_resource(seed: FakeFilesyste
     desk = Desk()
     seed.create_file(ROOT / "node2/dev3/resource", contents="vendor.example/npu\n")
 
-    desk.tell("node2/dev3/resource", watcher.CREATE)
+    desk.tell("node2/dev3/resource", inotify.CREATE)
     assert desk.devices[R3], "a file that is still being written is not believed"
-    desk.tell("node2/dev3/resource", watcher.CLOSE_WRITE)
+    desk.tell("node2/dev3/resource", inotify.CLOSE_WRITE)
 
     assert not desk.devices[R3]
     assert len(desk.devices["vendor.example/npu"]) == 3
@@ -204,7 +205,7 @@ def test_private_entries_are_not_looked_at(seed: FakeFilesystem) -> None:
     seed.create_file(ROOT / ".fakehw/stage/health", contents="healthy\n")
     with capture_logs() as logs:
         desk = Desk()
-        desk.tell(".fakehw", watcher.CREATE)
+        desk.tell(".fakehw", inotify.CREATE)
 
     assert logs == []
     assert desk.scanner.next_deadline is None
@@ -215,10 +216,10 @@ def test_a_truncated_health_file_keeps_its_last_state_until_it_is_closed(seed: F
     health = ROOT / "node2/dev3/2/health"
 
     health.write_text("")
-    desk.tell("node2/dev3/2/health", watcher.MODIFY)
+    desk.tell("node2/dev3/2/health", inotify.MODIFY)
     assert desk.health("node2-dev3-2") is Health.HEALTHY
     health.write_text("unhealthy\n")
-    desk.tell("node2/dev3/2/health", watcher.MODIFY, watcher.CLOSE_WRITE)
+    desk.tell("node2/dev3/2/health", inotify.MODIFY, inotify.CLOSE_WRITE)
 
     assert desk.health("node2-dev3-2") is Health.UNHEALTHY
     assert desk.scanner.next_deadline is None
@@ -228,7 +229,7 @@ def test_a_known_word_is_believed_before_the_file_is_closed(seed: FakeFilesystem
     desk = Desk()
     (ROOT / "node2/dev3/2/health").write_text("unhealthy\n")
 
-    desk.tell("node2/dev3/2/health", watcher.MODIFY)
+    desk.tell("node2/dev3/2/health", inotify.MODIFY)
 
     assert desk.health("node2-dev3-2") is Health.UNHEALTHY
 
@@ -237,7 +238,7 @@ def test_an_empty_health_file_is_believed_once_it_is_closed(seed: FakeFilesystem
     desk = Desk()
     (ROOT / "node2/dev3/2/health").write_text("")
 
-    desk.tell("node2/dev3/2/health", watcher.MODIFY, watcher.CLOSE_WRITE)
+    desk.tell("node2/dev3/2/health", inotify.MODIFY, inotify.CLOSE_WRITE)
 
     assert desk.health("node2-dev3-2") is Health.UNHEALTHY
 
@@ -245,9 +246,9 @@ def test_an_empty_health_file_is_believed_once_it_is_closed(seed: FakeFilesystem
 def test_an_empty_health_file_that_stays_open_is_believed_after_a_while(seed: FakeFilesystem) -> None:
     desk = Desk()
     (ROOT / "node2/dev3/2/health").write_text("")
-    desk.tell("node2/dev3/2/health", watcher.MODIFY)
+    desk.tell("node2/dev3/2/health", inotify.MODIFY)
 
-    desk.wait(discovery.WRITING_S - 0.01)
+    desk.wait(scanner.WRITING_S - 0.01)
     assert desk.health("node2-dev3-2") is Health.HEALTHY
     desk.wait(0.02)
     assert desk.health("node2-dev3-2") is Health.UNHEALTHY
@@ -257,11 +258,11 @@ def test_an_editor_that_swaps_the_file_shows_no_missing_one(seed: FakeFilesystem
     desk = Desk()
     health = ROOT / "node2/dev3/2/health"
     health.rename(ROOT / "node2/dev3/2/health~")
-    desk.tell("node2/dev3/2/health", watcher.MOVED_FROM)
+    desk.tell("node2/dev3/2/health", inotify.MOVED_FROM)
     assert desk.health("node2-dev3-2") is Health.HEALTHY
 
     health.write_text("unhealthy\n")
-    desk.tell("node2/dev3/2/health", watcher.CREATE, watcher.MODIFY, watcher.CLOSE_WRITE)
+    desk.tell("node2/dev3/2/health", inotify.CREATE, inotify.MODIFY, inotify.CLOSE_WRITE)
 
     assert desk.health("node2-dev3-2") is Health.UNHEALTHY
 
@@ -269,9 +270,9 @@ def test_an_editor_that_swaps_the_file_shows_no_missing_one(seed: FakeFilesystem
 def test_a_health_file_that_stays_away_makes_the_device_unhealthy(seed: FakeFilesystem) -> None:
     desk = Desk()
     seed.remove(ROOT / "node2/dev3/2/health")
-    desk.tell("node2/dev3/2/health", watcher.DELETE)
+    desk.tell("node2/dev3/2/health", inotify.DELETE)
 
-    desk.wait(discovery.APPEARING_S + 0.001)
+    desk.wait(scanner.APPEARING_S + 0.001)
 
     assert desk.devices[R3]["node2-dev3-2"].reason == "health file is missing"
 
@@ -281,10 +282,10 @@ def test_a_numa_node_that_is_being_written_keeps_its_last_value(seed: FakeFilesy
     desk = Desk()
     (ROOT / "node2/dev3/2/numa_node").write_text("")
 
-    desk.tell("node2/dev3/2/numa_node", watcher.MODIFY)
+    desk.tell("node2/dev3/2/numa_node", inotify.MODIFY)
     assert desk.devices[R3]["node2-dev3-2"].numa_node == 1
     (ROOT / "node2/dev3/2/numa_node").write_text("0\n")
-    desk.tell("node2/dev3/2/numa_node", watcher.CLOSE_WRITE)
+    desk.tell("node2/dev3/2/numa_node", inotify.CLOSE_WRITE)
     assert desk.devices[R3]["node2-dev3-2"].numa_node == 0
 
 
@@ -294,8 +295,8 @@ def test_a_numa_node_that_stays_nonsense_is_none_after_a_moment(seed: FakeFilesy
     desk = Desk()
     (ROOT / "node2/dev3/2/numa_node").write_text("nonsense")
 
-    desk.tell("node2/dev3/2/numa_node", watcher.MODIFY, watcher.CLOSE_WRITE)
-    desk.wait(discovery.WRITING_S)
+    desk.tell("node2/dev3/2/numa_node", inotify.MODIFY, inotify.CLOSE_WRITE)
+    desk.wait(scanner.WRITING_S)
 
     assert desk.devices[R3]["node2-dev3-2"].numa_node is None
 
@@ -306,7 +307,7 @@ def test_a_whole_reading_in_the_middle_of_a_write_shows_no_state_that_nobody_wro
 
     desk.scan()
     assert desk.health("node2-dev3-2") is Health.HEALTHY
-    desk.wait(discovery.WRITING_S)
+    desk.wait(scanner.WRITING_S)
     assert desk.health("node2-dev3-2") is Health.UNHEALTHY
 
 
@@ -314,7 +315,7 @@ def test_a_device_that_is_moved_in_is_there_at_once(seed: FakeFilesystem) -> Non
     desk = Desk()
     seed.create_file(ROOT / "node2/dev3/4/health", contents="healthy\n")
 
-    desk.tell("node2/dev3/4", watcher.MOVED_TO)
+    desk.tell("node2/dev3/4", inotify.MOVED_TO)
 
     assert desk.health("node2-dev3-4") is Health.HEALTHY
 
@@ -322,11 +323,11 @@ def test_a_device_that_is_moved_in_is_there_at_once(seed: FakeFilesystem) -> Non
 def test_a_device_made_by_hand_has_a_moment_to_be_filled(seed: FakeFilesystem) -> None:
     desk = Desk()
     seed.create_dir(ROOT / "node2/dev3/4")
-    desk.tell("node2/dev3/4", watcher.CREATE)
+    desk.tell("node2/dev3/4", inotify.CREATE)
     assert desk.health("node2-dev3-4") is None
 
     seed.create_file(ROOT / "node2/dev3/4/health", contents="healthy\n")
-    desk.wait(discovery.APPEARING_S + 0.001)
+    desk.wait(scanner.APPEARING_S + 0.001)
 
     assert desk.health("node2-dev3-4") is Health.HEALTHY
 
@@ -334,11 +335,11 @@ def test_a_device_made_by_hand_has_a_moment_to_be_filled(seed: FakeFilesystem) -
 def test_a_whole_class_and_a_whole_node_come_and_go(seed: FakeFilesystem) -> None:
     desk = Desk()
     seed.create_file(ROOT / "node9/dev7/1/health", contents="healthy\n")
-    desk.tell("node9", watcher.MOVED_TO)
+    desk.tell("node9", inotify.MOVED_TO)
     assert desk.health("node9-dev7-1", "myplugin.io/mydevice-7") is Health.HEALTHY
 
     seed.remove_object(str(ROOT / "node9"))
-    desk.tell("node9", watcher.MOVED_FROM)
+    desk.tell("node9", inotify.MOVED_FROM)
 
     assert desk.devices["myplugin.io/mydevice-7"] == {}
     assert "myplugin.io/mydevice-7" not in desk.scanner.resources
@@ -351,7 +352,7 @@ def test_a_device_replaced_by_another_directory_is_read_anew(seed: FakeFilesyste
     seed.remove_object(str(ROOT / "node2/dev3/2"))
     seed.create_file(ROOT / "node2/dev3/2/health", contents="unhealthy worn out\n")
 
-    desk.tell("node2/dev3/2", watcher.MOVED_TO)
+    desk.tell("node2/dev3/2", inotify.MOVED_TO)
 
     assert desk.devices[R3]["node2-dev3-2"].reason == "worn out"
     assert desk.watches.targets["/fakehw/node2/dev3/2"] is not before
@@ -360,7 +361,7 @@ def test_a_device_replaced_by_another_directory_is_read_anew(seed: FakeFilesyste
 def test_a_tree_that_goes_takes_its_devices_and_comes_back_with_them(seed: FakeFilesystem) -> None:
     desk = Desk()
     seed.rename(str(ROOT), "/elsewhere")
-    assert desk.tell("", watcher.GONE)
+    assert desk.tell("", inotify.GONE)
     desk.scan()
     assert not desk.scanner.is_present
     assert not any(desk.devices.values())

@@ -8,8 +8,9 @@ import jsonschema
 import pytest
 
 import fakehw
-from fakehw import resource_name, spec
-from fakehw.topology import Topology
+from fakehw import resource_name
+from fakehw.spec import check
+from fakehw.spec.topology import Topology
 
 SEED = Path(__file__).parents[2] / "deploy/base/topology.yaml"
 
@@ -17,13 +18,13 @@ SEED = Path(__file__).parents[2] / "deploy/base/topology.yaml"
 def refused(text: str | bytes) -> list[str]:
     raw = text.encode() if isinstance(text, str) else text
     with pytest.raises(fakehw.SpecError) as caught:
-        spec.parse(raw, source="t.yaml")
+        check.parse(raw, source="t.yaml")
     assert all("\n" not in line for line in caught.value.lines)
     return list(caught.value.lines)
 
 
 def topology(text: str) -> Topology:
-    return Topology.from_document(spec.parse(text.encode(), source="t.yaml"))
+    return Topology.from_document(check.parse(text.encode(), source="t.yaml"))
 
 
 def one_class(fields: str, name: str = "dev1") -> str:
@@ -49,7 +50,7 @@ def test_seed_topology_is_the_seeds_story():
 
 
 def test_shipped_schema_is_valid_and_every_rule_says_itself_in_words():
-    schema = json.loads(files("fakehw").joinpath("topology.schema.json").read_text())
+    schema = json.loads(files("fakehw.spec").joinpath("topology.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
 
     def rules(part: object):

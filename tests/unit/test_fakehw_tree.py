@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import fakehw
-from fakehw import FakeTree, layout, listing
+from fakehw import FakeTree, layout
 from fakehw.layout import TreePath
+from fakehw.view import listing
 
 ROOT = Path("/fakehw")
 

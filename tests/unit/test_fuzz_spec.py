@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakehw import spec
 from fakehw.errors import SpecError
+from fakehw.spec.check import read_topology
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 3000) | st.floats(allow_nan=False) | st.text(max_size=12)
 KEYS = st.sampled_from(
@@ -27,7 +27,7 @@ PIECES = st.sampled_from(
 
 def check(raw: bytes) -> None:
     try:
-        topology = spec.read_topology(io.BytesIO(raw), source="fuzz")
+        topology = read_topology(io.BytesIO(raw), source="fuzz")
     except SpecError as error:
         assert "fuzz:" in str(error)
         return

@@ -10,8 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fakehw import layout
-from plugin import attributes, device, mounts, resource_name
-from plugin.device import Health
+from fakehw_plugin import resource_name
+from fakehw_plugin.devices import device
+from fakehw_plugin.devices.device import Health
+from fakehw_plugin.tree import attributes, mounts
 
 BYTES = st.binary(max_size=200) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass"))
 WORDS = st.sampled_from([b"healthy", b"Unhealthy", b"HEALTHY", b" ", b"\n", b"\x00", b"\x1b[2J", b"\xff", b"0"])

@@ -13,10 +13,12 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin import servicer, telemetry, web
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.device import Health
-from plugin.inventory import Inventory
+from fakehw_plugin import web
+from fakehw_plugin.deviceplugin import servicer
+from fakehw_plugin.devices import telemetry
+from fakehw_plugin.devices.device import Health
+from fakehw_plugin.devices.inventory import Inventory
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.factories import make_device, make_tree
 
 

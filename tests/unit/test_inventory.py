@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.device import Device, DeviceID, Health, Transition
-from plugin.inventory import Inventory
+from fakehw_plugin.devices.device import Device, DeviceID, Health, Transition
+from fakehw_plugin.devices.inventory import Inventory
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.factories import make_device
 
 

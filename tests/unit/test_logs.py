@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from plugin import logs
+from fakehw_plugin import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_off_a_terminal_lines_are_json_unless_asked_otherwise(format_: str, is_j
 
 LOADS_FOR = """
 import sys
-from plugin import logs
+from fakehw_plugin import logs
 logs.configure(format_=sys.argv[1])
 print("rich" in sys.modules)
 import rich

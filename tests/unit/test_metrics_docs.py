@@ -13,8 +13,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from plugin import metrics
-from plugin.daemon import Daemon
+from fakehw_plugin import metrics
+from fakehw_plugin.daemon import Daemon
 from tests.factories import make_config, make_device
 
 REPOSITORY = Path(__file__).parents[2]

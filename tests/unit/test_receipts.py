@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakehw import pod_resources
 from fakehw.layout import TreePath
-from fakehw.receipts import Ledger, Receipt, State
-from fakehw.timeline import Act, Change
-from plugin.api.podresources.v1 import api_pb2 as podresourcesapi
+from fakehw.scenario.receipts import Ledger, Receipt, State
+from fakehw.scenario.timeline import Act, Change
+from fakehw.view import pod_resources
+from kubeletapi.podresources.v1 import api_pb2 as podresourcesapi
 
 PATH = TreePath("node2", "dev3", 1)
 GOOD, BAD = State("Healthy"), State("Unhealthy", "hot")

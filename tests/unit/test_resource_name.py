@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin.resource_name import ResourceName
+from fakehw_plugin.resource_name import ResourceName
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from plugin import retention
-from plugin.device import DeviceID, Health
-from plugin.resource_name import ResourceName
+from fakehw_plugin.devices import retention
+from fakehw_plugin.devices.device import DeviceID, Health
+from fakehw_plugin.resource_name import ResourceName
 from tests.factories import make_device
 
 if TYPE_CHECKING:
-    from plugin.reader import Changes
+    from fakehw_plugin.tree.reader import Changes
 
 RESOURCE = ResourceName.parse("myplugin.io/mydevice-3")
 DEVICE = make_device(2)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin.rpc_faults import FILES, Fault, Kind
+from fakehw_plugin.deviceplugin.rpc_faults import FILES, Fault, Kind
 
 
 @pytest.mark.parametrize(

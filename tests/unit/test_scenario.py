@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakehw import errors, scenario, scenario_cli
+from fakehw import errors
 from fakehw.layout import TreePath
-from fakehw.timeline import FAULTS, Act
+from fakehw.scenario import cli, script
+from fakehw.scenario.timeline import FAULTS, Act
 
 DEVICES = [
     TreePath("node1", "dev1", 1),
@@ -21,8 +22,8 @@ DEVICES = [
 HEAD = "steps:\n"
 
 
-def read(text: str) -> scenario.Scenario:
-    return scenario.read(io.BytesIO(text.encode()), source="x.yaml")
+def read(text: str) -> script.Scenario:
+    return script.read(io.BytesIO(text.encode()), source="x.yaml")
 
 
 def lines(text: str) -> list[str]:
@@ -121,20 +122,18 @@ def test_a_timeline_without_end_is_refused() -> None:
         lines(f"{HEAD}- flap: {{devices: '*/*/*', period: 1ms, for: 1h}}\n")
 
 
-@pytest.mark.parametrize("name", scenario_cli.gallery())
+@pytest.mark.parametrize("name", cli.gallery())
 def test_every_scenario_of_the_gallery_says_what_it_teaches_and_fits_the_seeds_tree(name: str) -> None:
-    loaded = scenario_cli.load(name)
+    loaded = cli.load(name)
     assert loaded.name == name.replace("-", " ").replace("unplug replug", "unplug and replug")
     assert len(loaded.teaches) > 100
     assert loaded.timeline(DEVICES)
-    first = scenario_cli.gallery()[name].read_text().splitlines()[0]
+    first = cli.gallery()[name].read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=../scenario.schema.json"
 
 
 def test_the_gallery_shows_every_kind_of_fault() -> None:
-    kinds = {
-        key for name in scenario_cli.gallery() for step in scenario_cli.load(name).steps for key in step if key != "at"
-    }
+    kinds = {key for name in cli.gallery() for step in cli.load(name).steps for key in step if key != "at"}
     assert kinds == set(FAULTS)
 
 

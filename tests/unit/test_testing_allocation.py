@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin.testing import allocation
+from fakekubelet.kubelet import allocation
 
 RESOURCE = "example.com/dongle"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plugin.testing import pod
+from fakekubelet import pod
 
 HEAD = "{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, command: [x], "
 

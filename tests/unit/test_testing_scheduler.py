@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from plugin.testing import pod, scheduler
-from plugin.testing.scheduler import Node
+from fakekubelet import pod
+from fakekubelet.cluster import scheduler
+from fakekubelet.cluster.scheduler import Node
 
 DEV2, DEV3 = "myplugin.io/mydevice-2", "myplugin.io/mydevice-3"
 

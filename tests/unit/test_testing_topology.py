@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from plugin.testing import topology
-from plugin.testing.device import Device
-from plugin.testing.topology import Hint, Policy
+from fakekubelet.kubelet import numa
+from fakekubelet.kubelet.device import Device
+from fakekubelet.kubelet.numa import Hint, Policy
 
 TWO_NODES = (0, 1)
 
 
-def make_devices(**numa):
-    return {one: Device(one, "Healthy", nodes) for one, nodes in numa.items()}
+def make_devices(**numa_nodes):
+    return {one: Device(one, "Healthy", nodes) for one, nodes in numa_nodes.items()}
 
 
 def hints(devices, request, *, available=None, reusable=frozenset(), nodes=TWO_NODES):
     free = set(devices) if available is None else set(available)
-    return topology.hints(devices, available=free, reusable=set(reusable), request=request, machine_nodes=nodes)
+    return numa.hints(devices, available=free, reusable=set(reusable), request=request, machine_nodes=nodes)
 
 
 def test_one_device_prefers_a_single_node():
@@ -53,19 +53,19 @@ def test_reusable_devices_pin_the_mask():
 def test_split_keeps_all_as_without_topology_when_nobody_has_any():
     devices = make_devices(a=(), b=())
 
-    assert topology.split(devices, {"a", "b"}, Hint(0b01, True)) == (set(), set(), {"a", "b"})
+    assert numa.split(devices, {"a", "b"}, Hint(0b01, True)) == (set(), set(), {"a", "b"})
 
 
 def test_split_sorts_devices_by_the_hint():
     devices = make_devices(a=(0,), b=(1,), c=(), d=(0, 1))
 
-    assert topology.split(devices, set("abcd"), Hint(0b01, True)) == ({"a", "d"}, {"b"}, {"c"})
+    assert numa.split(devices, set("abcd"), Hint(0b01, True)) == ({"a", "d"}, {"b"}, {"c"})
 
 
 def test_split_without_hint_offers_everything_alike():
     devices = make_devices(a=(0,), b=(1,))
 
-    assert topology.split(devices, {"a", "b"}, None) == (set(), set(), {"a", "b"})
+    assert numa.split(devices, {"a", "b"}, None) == (set(), set(), {"a", "b"})
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_split_without_hint_offers_everything_alike():
 def test_two_resources_on_different_nodes_are_admitted_only_by_best_effort(policy, admitted):
     here, there = [Hint(0b01, True)], [Hint(0b10, True)]
 
-    _, admit = topology.merge([here, there], policy=policy, machine_nodes=TWO_NODES)
+    _, admit = numa.merge([here, there], policy=policy, machine_nodes=TWO_NODES)
 
     assert admit is admitted
 
@@ -84,22 +84,22 @@ def test_resources_meet_on_a_common_node():
     both = [Hint(0b01, True), Hint(0b10, True), Hint(0b11, False)]
     one = [Hint(0b10, True), Hint(0b11, False)]
 
-    assert topology.merge([both, one], policy=Policy.RESTRICTED, machine_nodes=TWO_NODES) == (Hint(0b10, True), True)
+    assert numa.merge([both, one], policy=Policy.RESTRICTED, machine_nodes=TWO_NODES) == (Hint(0b10, True), True)
 
 
 def test_single_numa_node_refuses_what_spans_two_while_restricted_takes_it():
     spanning = [Hint(0b11, True)]
 
-    assert not topology.merge([spanning], policy=Policy.SINGLE_NUMA_NODE, machine_nodes=TWO_NODES)[1]
-    assert topology.merge([spanning], policy=Policy.RESTRICTED, machine_nodes=TWO_NODES) == (Hint(0b11, True), True)
+    assert not numa.merge([spanning], policy=Policy.SINGLE_NUMA_NODE, machine_nodes=TWO_NODES)[1]
+    assert numa.merge([spanning], policy=Policy.RESTRICTED, machine_nodes=TWO_NODES) == (Hint(0b11, True), True)
 
 
 @pytest.mark.parametrize("policy", [Policy.BEST_EFFORT, Policy.RESTRICTED, Policy.SINGLE_NUMA_NODE])
 def test_a_pod_without_devices_is_admitted_by_every_policy(policy):
-    assert topology.merge([], policy=policy, machine_nodes=TWO_NODES)[1]
-    assert topology.merge([None], policy=policy, machine_nodes=TWO_NODES)[1]
+    assert numa.merge([], policy=policy, machine_nodes=TWO_NODES)[1]
+    assert numa.merge([None], policy=policy, machine_nodes=TWO_NODES)[1]
 
 
 def test_an_impossible_request_is_refused_by_restricted_only():
-    assert topology.merge([[]], policy=Policy.BEST_EFFORT, machine_nodes=TWO_NODES)[1]
-    assert not topology.merge([[]], policy=Policy.RESTRICTED, machine_nodes=TWO_NODES)[1]
+    assert numa.merge([[]], policy=Policy.BEST_EFFORT, machine_nodes=TWO_NODES)[1]
+    assert not numa.merge([[]], policy=Policy.RESTRICTED, machine_nodes=TWO_NODES)[1]

@@ -6,18 +6,11 @@ import asyncio
 
 import pytest
 
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.testing import (
-    changes,
-    checkpoint,
-    clock,
-    container_options,
-    node_status,
-    pod_devices,
-    process,
-    resource_name,
-)
-from plugin.testing.node_status import Counts, NodeStatus
+from fakekubelet import changes, clock
+from fakekubelet.cluster import process
+from fakekubelet.kubelet import checkpoint, container_options, node_status, pod_devices, resource_name
+from fakekubelet.kubelet.node_status import Counts, NodeStatus
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin import wire
-from plugin.api.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from plugin.device import Device, Health
+from fakehw_plugin.deviceplugin import wire
+from fakehw_plugin.devices.device import Device, Health
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.factories import make_device
 
 DEVICES = st.builds(

@@ -1,0 +1,106 @@
+"""Where receipts come from: the plugin's JSON log, followed as it grows, and a kubelet's PodResources socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from fakehw import inotify
+from fakehw.errors import InputError
+from fakehw.scenario.receipts import State
+from fakehw.view import pod_resources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+    from pathlib import Path
+
+    from fakehw.scenario.receipts import Ledger
+
+ASK_EVERY_S: Final = 0.02
+"""Half the rate that a kubelet allows (contract PR-7); only asked while a change is on its way."""
+
+_CHUNK: Final = 1 << 16
+
+
+class PluginLog:
+    """The JSON log of a plugin, from now on: a file that grows, or `-` for standard input."""
+
+    def __init__(self, path: str, *, resources: Mapping[str, str | None]) -> None:
+        self._path = path
+        self._resources = resources
+        self._fd = -1
+
+    def open(self) -> None:
+        """Go to the end of the log; what comes from now on counts."""
+        if self._path == "-":
+            self._fd = sys.stdin.fileno()
+            return
+        try:
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise InputError(f"{self._path}: {error.strerror}: must be the plugin's log (--plugin-log)") from None
+        with contextlib.suppress(OSError):  # a pipe has no end to go to
+            os.lseek(self._fd, 0, os.SEEK_END)
+
+    async def run(self, ledger: Ledger) -> None:
+        """Carry what the plugin says to `ledger`, until cancelled."""
+        rest = b""
+        async for chunk in self._chunks():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                self._take(line, ledger)
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        if self._path == "-":
+            reader = asyncio.StreamReader()
+            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+            while chunk := await reader.read(_CHUNK):
+                yield chunk
+            return
+        with inotify.Watch[None]() as watch:
+            watch.add(self._path, None, inotify.MODIFY)
+            while True:
+                while chunk := os.read(self._fd, _CHUNK):
+                    yield chunk
+                await watch.wait()
+                watch.events()
+
+    def _take(self, line: bytes, ledger: Ledger) -> None:
+        try:
+            entry: dict[str, Any] = json.loads(line[line.index(b"{") :])  # kubectl logs --prefix puts a name before it
+            at = datetime.datetime.fromisoformat(entry["timestamp"]).timestamp()
+            if entry["event"] == "device_changed":
+                ledger.observe_plugin(at, entry["device_id"], State(entry["health"], entry["reason"]))
+            elif entry["event"] == "more_devices_changed":
+                resource = entry["resource"]
+                ledger.observe_unnamed(at, entry["devices"], lambda one: self._resources.get(one) == resource)
+        except (ValueError, KeyError, TypeError):
+            return  # another program's line, or one for people
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd > 0:
+            os.close(self._fd)
+
+
+class Kubelets:
+    """What kubelets say is allocatable; all of them together, because a scenario may touch several nodes."""
+
+    def __init__(self, sockets: Iterable[Path]) -> None:
+        self._sockets = tuple(sockets)
+
+    async def run(self, ledger: Ledger) -> None:
+        """Ask while a change is on its way, until cancelled. A kubelet that does not answer is asked again."""
+        while True:
+            if ledger.is_waiting_to_land:
+                asked_at = time.time()
+                with contextlib.suppress(pod_resources.UnknownError):
+                    answers = await asyncio.gather(*map(pod_resources.allocatable, self._sockets))
+                    ledger.observe_kubelet(asked_at, time.time(), frozenset().union(*answers))
+            await asyncio.sleep(ASK_EVERY_S)

@@ -1,0 +1,300 @@
+"""What a build has to do: a three-way comparison of what was applied, what is there and what is wanted. Pure.
+
+As with kubectl apply, three sides tell whose a thing is. What a spec once brought and the new one does not name goes;
+what the new one names comes, or is brought to its value; what a person added stays. Health belongs to whoever wrote it
+last: it is brought to the spec's value only where it is still what the spec before said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from fakehw import layout
+from fakehw.layout import TreePath
+from fakehw.spec.topology import FakeClass, FakeDevice, FakeNode, Topology
+from fakehw.tree.snapshot import ClassReading, DeviceReading, NodeReading, Tree, Unreadable, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+Action = Literal["added", "removed", "updated", "kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Make a node, class or device whole."""
+
+    path: TreePath
+    content: FakeNode | FakeClass | FakeDevice
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take a node, class or device away with all that is in it; `devices` says how many devices that is."""
+
+    path: TreePath
+    devices: tuple[TreePath, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetValue:
+    """Bring one attribute file to a value; `name` DEVICE_NODE makes a character device of the kind `value`."""
+
+    path: TreePath
+    name: str
+    value: str
+    was: str
+
+
+@dataclass(frozen=True, slots=True)
+class DropValue:
+    """Take one attribute file away."""
+
+    path: TreePath
+    name: str
+    was: str
+
+
+Step = Add | Remove | SetValue | DropValue
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a report."""
+
+    action: Action
+    path: TreePath
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Plan:
+    """Steps in the order in which they are taken; what is kept although no spec says so; what stands in the way."""
+
+    steps: list[Step] = field(default_factory=list)
+    kept: list[Line] = field(default_factory=list)
+    conflicts: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    """Devices that no step touches."""
+
+    def lines(self) -> Iterator[Line]:
+        """Yield what is done, one line for each device or empty class, changes of one device together."""
+        updates: dict[TreePath, list[str]] = {}
+        for step in self.steps:
+            if isinstance(step, Add):
+                yield from _added(step)
+            elif isinstance(step, Remove):
+                yield from (Line("removed", path) for path in step.devices or (step.path,))
+            elif isinstance(step, SetValue):
+                updates.setdefault(step.path, []).append(f"{step.name} {step.was or '(none)'} -> {step.value}")
+            else:
+                updates.setdefault(step.path, []).append(f"{step.name} {step.was or '(none)'} -> (none)")
+        for path, changes in updates.items():
+            yield Line("updated", path, ", ".join(changes))
+        yield from self.kept
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of devices added, removed, updated and unchanged, keyed by these words."""
+        counts = {"added": 0, "removed": 0, "updated": 0, "unchanged": self.unchanged}
+        updated = set()
+        for step in self.steps:
+            if isinstance(step, Add):
+                counts["added"] += sum(1 for _ in _devices_of(step))
+            elif isinstance(step, Remove):
+                counts["removed"] += len(step.devices)
+            elif step.path.number is not None:
+                updated.add(step.path)
+        counts["updated"] = len(updated)
+        return counts
+
+
+def make_plan(wanted: Topology, *, applied: Sequence[Topology], actual: Tree) -> Plan:
+    """Compare the three sides. `applied` holds the last spec, and one whose build did not come to its end."""
+    plan = Plan()
+    for name in sorted({*wanted.nodes, *actual.nodes}, key=layout.natural_key):
+        before = [topology.nodes[name] for topology in applied if name in topology.nodes]
+        node, found = wanted.nodes.get(name), actual.nodes.get(name)
+        if node is None:
+            assert found is not None
+            _leave_node(plan, TreePath(name), found, before)
+        elif _is_free(plan, TreePath(name), actual):
+            if found is None:
+                plan.steps.append(Add(TreePath(name), node))
+            else:
+                _compare_node(plan, TreePath(name), node, found, before, actual)
+    return plan
+
+
+def make_reset_plan(wanted: Topology, *, actual: Tree) -> Plan:
+    """Replace every node: take away what is there and make what is wanted."""
+    plan = Plan()
+    for name in sorted({*wanted.nodes, *actual.nodes}, key=layout.natural_key):
+        if name in actual.nodes:
+            plan.steps.append(Remove(TreePath(name), tuple(_devices_in(name, actual.nodes[name].classes))))
+        if name in wanted.nodes:
+            plan.steps.append(Add(TreePath(name), wanted.nodes[name]))
+    return plan
+
+
+def _compare_node(
+    plan: Plan, path: TreePath, node: FakeNode, found: NodeReading, before: Sequence[FakeNode], actual: Tree
+) -> None:
+    was_ours = any(old.host is not None for old in before)
+    _compare_value(plan, path, layout.HOST, node.host, found.host, was_ours=was_ours)
+    for name in sorted({*node.classes, *found.classes}, key=layout.natural_key):
+        class_path = TreePath(path.node, name)
+        old_classes = [old.classes[name] for old in before if name in old.classes]
+        wanted, found_class = node.classes.get(name), found.classes.get(name)
+        if wanted is None:
+            assert found_class is not None
+            _leave_class(plan, class_path, found_class, old_classes)
+        elif _is_free(plan, class_path, actual):
+            if found_class is None:
+                plan.steps.append(Add(class_path, wanted))
+            else:
+                _compare_class(plan, class_path, wanted, found_class, old_classes, actual)
+
+
+def _compare_class(
+    plan: Plan, path: TreePath, wanted: FakeClass, found: ClassReading, before: Sequence[FakeClass], actual: Tree
+) -> None:
+    _compare_value(plan, path, layout.RESOURCE, wanted.resource, found.resource, was_ours=True)
+    for number in sorted({*wanted.devices, *found.devices}):
+        device_path = TreePath(path.node, path.class_name, number)
+        old_devices = [old.devices[number] for old in before if number in old.devices]
+        device, found_device = wanted.devices.get(number), found.devices.get(number)
+        if device is None:
+            if old_devices:
+                plan.steps.append(Remove(device_path, (device_path,)))
+            else:
+                _keep_device(plan, device_path)
+        elif found_device is not None:
+            _compare_device(plan, device_path, device, found_device, old_devices)
+        elif _is_free(plan, device_path, actual):
+            plan.steps.append(Add(device_path, device))
+
+
+def _compare_device(
+    plan: Plan, path: TreePath, wanted: FakeDevice, found: DeviceReading, before: Sequence[FakeDevice]
+) -> None:
+    steps = len(plan.steps)
+    kept = []
+    value = found.attributes.get(layout.HEALTH)
+    if value is None or (
+        value != wanted.health and any(old.health == value and old.health != wanted.health for old in before)
+    ):
+        plan.steps.append(SetValue(path, layout.HEALTH, wanted.health, _shown(value)))
+    elif isinstance(value, Unreadable) or layout.parse_health(value) != layout.parse_health(wanted.health):
+        kept.append(f"health {_shown(value)}")
+    for name, text in wanted.attributes.items():
+        if found.attributes.get(name) != text:
+            plan.steps.append(SetValue(path, name, text, _shown(found.attributes.get(name))))
+    for name, old_value in found.attributes.items():
+        if name not in wanted.attributes and name != layout.HEALTH:
+            if any(name in old.attributes for old in before):
+                plan.steps.append(DropValue(path, name, _shown(old_value)))
+            elif name != layout.DEVICE_NODE or wanted.device_node is None:
+                kept.append(name)
+    _compare_device_node(plan, path, wanted, found, before)
+    if kept:
+        plan.kept.append(Line("kept", path, ", ".join(kept) + " (by hand)"))
+    plan.unchanged += len(plan.steps) == steps
+
+
+def _compare_device_node(
+    plan: Plan, path: TreePath, wanted: FakeDevice, found: DeviceReading, before: Sequence[FakeDevice]
+) -> None:
+    was = "{}:{}".format(*found.device_node) if found.device_node else ""
+    if wanted.device_node is not None:
+        if found.device_node != layout.DEVICE_NODES[wanted.device_node]:
+            plan.steps.append(SetValue(path, layout.DEVICE_NODE, wanted.device_node, was))
+    elif found.device_node and any(old.device_node for old in before):
+        plan.steps.append(DropValue(path, layout.DEVICE_NODE, was))
+
+
+def _compare_value(
+    plan: Plan, path: TreePath, name: str, wanted: str | None, found: Value | None, *, was_ours: bool
+) -> None:
+    if wanted is not None and found != wanted:
+        plan.steps.append(SetValue(path, name, wanted, _shown(found)))
+    elif wanted is None and found is not None and was_ours:
+        plan.steps.append(DropValue(path, name, _shown(found)))
+
+
+def _leave_node(plan: Plan, path: TreePath, found: NodeReading, before: Sequence[FakeNode]) -> None:
+    """Take away what a spec brought into a node that the new one does not name."""
+    part = Plan()
+    for name, found_class in sorted(found.classes.items()):
+        old_classes = [old.classes[name] for old in before if name in old.classes]
+        _leave_class(part, TreePath(path.node, name), found_class, old_classes)
+    if before and not part.kept:
+        plan.steps.append(Remove(path, tuple(_devices_in(path.node, found.classes))))
+        return
+    plan.steps += part.steps
+    plan.kept += part.kept or [Line("kept", path, "(added by hand)")]
+    plan.unchanged += part.unchanged
+
+
+def _leave_class(plan: Plan, path: TreePath, found: ClassReading, before: Sequence[FakeClass]) -> None:
+    """Take away what a spec brought into a class that the new one does not name; with a person's device it stays."""
+    assert path.class_name is not None
+    ours = {number for number in found.devices if any(number in old.devices for old in before)}
+    if before and ours == found.devices.keys():
+        plan.steps.append(Remove(path, tuple(_devices_in(path.node, {path.class_name: found}))))
+        return
+    for number in sorted(found.devices):
+        device_path = TreePath(path.node, path.class_name, number)
+        if number in ours:
+            plan.steps.append(Remove(device_path, (device_path,)))
+        else:
+            _keep_device(plan, device_path)
+    if not found.devices:
+        plan.kept.append(Line("kept", path, "(added by hand)"))
+
+
+def _keep_device(plan: Plan, path: TreePath) -> None:
+    plan.kept.append(Line("kept", path, "(added by hand)"))
+    plan.unchanged += 1
+
+
+def _is_free(plan: Plan, path: TreePath, actual: Tree) -> bool:
+    if path not in actual.obstacles:
+        return True
+    plan.conflicts.append(f"{path}: is {actual.obstacles[path]}: must be a directory or nothing; move it away")
+    return False
+
+
+def _devices_in(node: str, classes: Mapping[str, ClassReading | FakeClass]) -> Iterator[TreePath]:
+    for name in sorted(classes, key=layout.natural_key):
+        for number in sorted(classes[name].devices):
+            yield TreePath(node, name, number)
+
+
+def _devices_of(step: Add) -> Iterator[TreePath]:
+    path, content = step.path, step.content
+    if isinstance(content, FakeNode):
+        yield from _devices_in(path.node, content.classes)
+    elif isinstance(content, FakeClass):
+        yield from _devices_in(path.node, {content.name: content})
+    else:
+        yield path
+
+
+def _added(step: Add) -> Iterator[Line]:
+    if isinstance(step.content, FakeDevice):
+        yield Line("added", step.path)
+        return
+    classes = step.content.classes if isinstance(step.content, FakeNode) else {step.content.name: step.content}
+    if not classes:
+        yield Line("added", step.path, "(no classes)")
+    for name in sorted(classes, key=layout.natural_key):
+        if not classes[name].devices:
+            yield Line("added", TreePath(step.path.node, name), "(no devices)")
+        yield from (Line("added", path) for path in _devices_in(step.path.node, {name: classes[name]}))
+
+
+def _shown(value: Value | None) -> str:
+    return (
+        "" if value is None else f"({value.reason})" if isinstance(value, Unreadable) else layout.one_line(value)[:60]
+    )

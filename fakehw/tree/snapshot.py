@@ -1,0 +1,234 @@
+"""The tree as it is: a snapshot of what any hand, or no hand at all, has left there. Only reads; nothing stops it.
+
+Whatever does not fit the layout is noted and passed over. What vanishes while it is read was not there.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fakehw import layout
+from fakehw.errors import InputError
+from fakehw.layout import Health, TreePath
+from fakehw.tree import directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for the value of an attribute that is there and cannot be read."""
+
+    reason: str
+
+
+Value = str | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceReading:
+    """A device directory: its attributes (health among them), and its character device as (major, minor)."""
+
+    attributes: dict[str, Value]
+    device_node: tuple[int, int] | None = None
+
+    @property
+    def health(self) -> tuple[Health, str]:
+        """Return the health and its reason; whatever does not say healthy is unhealthy."""
+        value = self.attributes.get(layout.HEALTH)
+        if value is None:
+            return Health.UNHEALTHY, "health file is missing"
+        if isinstance(value, Unreadable):
+            return Health.UNHEALTHY, f"health file {value.reason}"
+        health, reason = layout.parse_health(value)
+        return (Health.UNHEALTHY, f"health file {reason}") if health is None else (health, reason)
+
+    @property
+    def numa_node(self) -> int | None:
+        """Return the NUMA node; None for -1, for no file and for a file that says something else."""
+        value = self.attributes.get(layout.NUMA_NODE)
+        if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 10:
+            return None
+        return int(value) if int(value) <= layout.MAX_NUMA_NODE else None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReading:
+    """A class directory."""
+
+    resource: Value | None = None
+    devices: dict[int, DeviceReading] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReading:
+    """A node directory. `foreign` names what no fake tree has in it; a node with such a thing may be a person's own."""
+
+    host: Value | None = None
+    classes: dict[str, ClassReading] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A whole tree. `obstacles` are well-named entries that are no directory that can be read, with what they are."""
+
+    nodes: dict[str, NodeReading] = field(default_factory=dict)
+    obstacles: dict[TreePath, str] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+
+    def devices(self) -> Iterator[tuple[TreePath, DeviceReading]]:
+        """Yield every device with its path, in the order of people."""
+        for node_name in sorted(self.nodes, key=layout.natural_key):
+            classes = self.nodes[node_name].classes
+            for class_name in sorted(classes, key=layout.natural_key):
+                for number, device in sorted(classes[class_name].devices.items()):
+                    yield TreePath(node_name, class_name, number), device
+
+
+def read_tree(root: Path) -> Tree:
+    """Read the tree at `root`, which may itself be a link; InputError if it is no directory."""
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{root}: {error.strerror}: must be the directory of a tree (--root, FAKEHW_ROOT)") from None
+    try:
+        return read_root(fd)
+    finally:
+        os.close(fd)
+
+
+def read_root(root_fd: int) -> Tree:
+    """Read the tree whose root is open."""
+    tree = Tree()
+    for name in directory.names(root_fd):
+        path = TreePath(name)
+        if not layout.NODE_NAME.fullmatch(name):
+            tree.foreign.append(name)
+        elif kind := _obstacle(name, root_fd):
+            tree.foreign.append(name)
+            tree.obstacles[path] = kind
+        else:
+            _read_node(tree, root_fd, path)
+    return tree
+
+
+def read_device(class_fd: int, path: TreePath) -> DeviceReading | None:
+    """Read the device `path` in its class, which is open; None where there is no directory for it."""
+    return _read_device(Tree(), class_fd, path, [])
+
+
+def _read_node(tree: Tree, root_fd: int, path: TreePath) -> None:
+    with _opened(tree, path, path.node, root_fd) as fd:
+        if fd is None:
+            return
+        foreign: list[str] = []
+        classes: dict[str, ClassReading] = {}
+        for name in directory.names(fd):
+            class_path = TreePath(path.node, name)
+            is_class = layout.CLASS_NAME.fullmatch(name)
+            kind = _obstacle(name, fd)
+            if kind and is_class:
+                tree.obstacles[class_path] = kind
+            if is_class and not kind:
+                reading = _read_class(tree, fd, class_path, foreign)
+                if reading is not None:
+                    classes[name] = reading
+            elif name != layout.HOST or kind == "a directory":
+                foreign.append(name)
+        tree.nodes[path.node] = NodeReading(_value(layout.HOST, fd), classes, foreign)
+
+
+def _read_class(tree: Tree, node_fd: int, path: TreePath, foreign: list[str]) -> ClassReading | None:
+    assert path.class_name is not None
+    with _opened(tree, path, path.class_name, node_fd) as fd:
+        if fd is None:
+            return None
+        devices: dict[int, DeviceReading] = {}
+        for name in directory.names(fd):
+            if layout.DEVICE_NUMBER.fullmatch(name):
+                device_path = TreePath(path.node, path.class_name, int(name))
+                reading = _read_device(tree, fd, device_path, foreign)
+                if reading is not None:
+                    devices[int(name)] = reading
+            elif name not in (layout.RESOURCE, layout.RPC_FAULTS):
+                foreign.append(f"{path.class_name}/{name}")
+        return ClassReading(_value(layout.RESOURCE, fd), devices)
+
+
+def _read_device(tree: Tree, class_fd: int, path: TreePath, foreign: list[str]) -> DeviceReading | None:
+    if len(path.id) > layout.MAX_ID_LENGTH:
+        tree.obstacles[path] = f"a directory whose ID would be longer than {layout.MAX_ID_LENGTH} characters"
+        return None
+    with _opened(tree, path, str(path.number), class_fd) as fd:
+        if fd is None:
+            return None
+        attributes: dict[str, Value] = {}
+        device_node = None
+        for name in directory.names(fd):
+            if not layout.ATTRIBUTE_NAME.fullmatch(name):
+                foreign.append(f"{path.class_name}/{path.number}/{name}")
+            elif name == layout.DEVICE_NODE and (device_node := _device_node(fd)):
+                continue
+            elif (value := _value(name, fd)) is not None:
+                attributes[name] = value
+        if attributes and layout.HEALTH not in attributes:
+            foreign.append(f"{path.class_name}/{path.number} (it has no health)")
+        return DeviceReading(attributes, device_node)
+
+
+class _opened:  # noqa: N801  # reads as a verb, as contextlib's own do; a class because it runs once per device
+    """Opens a directory below another; gives None, with an obstacle noted, where it is something else."""
+
+    __slots__ = ("_fd", "_name", "_parent_fd", "_path", "_tree")
+
+    def __init__(self, tree: Tree, path: TreePath, name: str, parent_fd: int) -> None:
+        self._tree, self._path, self._name, self._parent_fd = tree, path, name, parent_fd
+        self._fd: int | None = None
+
+    def __enter__(self) -> int | None:
+        try:
+            self._fd = directory.open_directory(self._name, dir_fd=self._parent_fd)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            kind = _obstacle(self._name, self._parent_fd) or f"a directory that cannot be opened: {error.strerror}"
+            self._tree.obstacles[self._path] = kind
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+
+def _obstacle(name: str, dir_fd: int) -> str:
+    """Say what stands at `name` if it is no directory, else ''."""
+    try:
+        mode = os.lstat(name, dir_fd=dir_fd).st_mode
+    except FileNotFoundError:
+        return ""
+    if stat.S_ISDIR(mode):
+        return ""
+    return "a symbolic link" if stat.S_ISLNK(mode) else "a file"
+
+
+def _value(name: str, dir_fd: int) -> Value | None:
+    try:
+        return directory.read(name, dir_fd=dir_fd).strip()
+    except FileNotFoundError:
+        return None
+    except directory.UnreadableError as error:
+        return Unreadable(str(error))
+
+
+def _device_node(dir_fd: int) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(layout.DEVICE_NODE, dir_fd=dir_fd)
+    except OSError:
+        return None
+    return (os.major(status.st_rdev), os.minor(status.st_rdev)) if stat.S_ISCHR(status.st_mode) else None

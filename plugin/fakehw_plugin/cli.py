@@ -1,0 +1,241 @@
+"""The command line of the plugin: flags with twins in the environment, exit codes, signals.
+
+Exit codes: 0 after SIGTERM or SIGINT, 2 for a bad configuration (one line on standard error), 1 for a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from fakehw_plugin import config, errors, logs
+from kubeletapi.deviceplugin.v1beta1 import constants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EPILOG: Final = """\
+examples:
+  fakehw build --spec deploy/base/topology.yaml --root /tmp/tree
+  fakehw-plugin --root /tmp/tree --host kind-worker2                   serve node2 of the seed's topology to the kubelet
+  fakehw-plugin --root /tmp/tree --plugin-dir /tmp/plugins --pod-resources ''
+  echo unhealthy over temperature > /tmp/tree/node2/dev3/2/health      and watch allocatable drop
+
+A flag wins over its variable. SIGTERM or Ctrl-C ends the plugin and removes its sockets.
+"""
+
+
+class Flag(NamedTuple):
+    """One setting: its flag, its variable, its default as text, how it is read, and what it means."""
+
+    name: str
+    env: str
+    default: str
+    parse: Callable[..., Any]
+    metavar: str
+    help: str
+
+
+FLAGS: Final = (
+    Flag("--root", "FAKEHW_ROOT", "/fakehw", config.absolute_path, "DIR", "the tree of devices"),
+    Flag(
+        "--host-root", "FAKEHW_HOST_ROOT", "", config.absolute_path, "DIR",
+        "the same tree as the container runtime sees it, the source of the mounts (default: as --root)",
+    ),
+    Flag(
+        "--host", "NODE_NAME", "", lambda text, *, flag: text, "NAME",
+        "serve the devices of this Kubernetes node; empty: all",
+    ),
+    Flag(
+        "--plugin-dir", "FAKEHW_PLUGIN_DIR", constants.DEVICE_PLUGIN_PATH, config.directory_for_sockets, "DIR",
+        "the kubelet's device-plugin directory, with kubelet.sock in it",
+    ),
+    Flag(
+        "--pod-resources", "FAKEHW_POD_RESOURCES", constants.POD_RESOURCES_SOCKET, config.absolute_path, "SOCKET",
+        "the kubelet's PodResources socket, asked who holds a device that was unplugged; empty: nobody is asked",
+    ),
+    Flag(
+        "--domain", "FAKEHW_DOMAIN", "myplugin.io", config.domain, "NAME",
+        "domain of mydevice-K where devK has no resource",
+    ),
+    Flag(
+        "--http", "FAKEHW_HTTP", "", config.address, "IP:PORT",
+        "address of /metrics, /healthz and /readyz, such as :9115; empty: off",
+    ),
+    Flag(
+        "--reconcile", "FAKEHW_RECONCILE", "60", config.duration, "SECONDS",
+        "read the whole tree this often, in case an event was lost; 0: never",
+    ),
+    Flag(
+        "--quiet", "FAKEHW_QUIET", "0.005", config.duration, "SECONDS",
+        "shortest time between two lists in a storm of changes",
+    ),
+    Flag(
+        "--vanished-grace", "FAKEHW_VANISHED_GRACE", "30", config.duration, "SECONDS",
+        "list an unplugged device as Unhealthy for this long if nobody can say who holds it",
+    ),
+    Flag(
+        "--pre-start-check", "FAKEHW_PRE_START_CHECK", "false", config.boolean, "BOOL",
+        "have the kubelet ask before each container start whether its devices are still healthy",
+    ),
+    Flag(
+        "--rpc-faults", "FAKEHW_RPC_FAULTS", "false", config.boolean, "BOOL",
+        "delay, fail, hang or drop calls as files in CLASS/rpc say (docs/tree.md), to test what is above a plugin",
+    ),
+    Flag("--log-level", "FAKEHW_LOG_LEVEL", "info", config.one_of(logs.LEVELS), "LEVEL", ", ".join(logs.LEVELS)),
+    Flag(
+        "--log-format", "FAKEHW_LOG_FORMAT", "auto", config.one_of(logs.FORMATS), "FORMAT",
+        "auto (console on a terminal, else json), console or json",
+    ),
+)  # fmt: skip  # one row a flag
+
+PATIENCE_S: Final = 0.5
+"""How long logs, metrics and protobuf wait for the first registration before they are loaded all the same."""
+
+_MAY_BE_EMPTY: Final = ("--host", "--http", "--pod-resources", "--host-root")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports what it cannot parse in one line."""
+
+    def error(self, message: str) -> Any:  # NoReturn in effect
+        raise errors.ConfigError(message, f"see {self.prog} --help", "command line")
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: that reads files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        sys.stdout.write(f"{parser.prog} {version()}\n")
+        parser.exit()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, whose defaults come from the environment."""
+    parser = _Parser(
+        prog="fakehw-plugin",
+        description="A Kubernetes device plugin for a tree of fake devices.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for flag in FLAGS:
+        shown = f", default {flag.default}" if flag.default else ""
+        parser.add_argument(flag.name, metavar=flag.metavar, help=f"{flag.help} [{flag.env}{shown}]".replace("%", "%%"))
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    return parser
+
+
+def version() -> str:
+    """Return the version of the distribution."""
+    from importlib import metadata
+
+    return metadata.version("fakehw")
+
+
+def read(arguments: Sequence[str], environ: dict[str, str]) -> dict[str, Any]:
+    """Return every setting by its flag's name, from flag, variable or default; ConfigError for the first bad one."""
+    given = vars(parser().parse_args(arguments))
+    settings: dict[str, Any] = {}
+    for flag in FLAGS:
+        key = flag.name[2:].replace("-", "_")
+        text, origin = given[key], flag.name
+        if text is None and flag.env in environ:
+            text, origin = environ[flag.env], f"{flag.name}, from {flag.env}"
+        if text is None:
+            text = flag.default
+        settings[key] = None if not text and flag.name in _MAY_BE_EMPTY[1:] else flag.parse(text, flag=origin)
+    return settings
+
+
+def configure(settings: dict[str, Any]) -> config.Config:
+    """Return the configuration that `settings` describe."""
+    return config.Config(
+        root=settings["root"],
+        host_root=settings["host_root"] or settings["root"],
+        host=settings["host"],
+        plugin_dir=settings["plugin_dir"],
+        pod_resources=settings["pod_resources"],
+        domain=settings["domain"],
+        http=settings["http"],
+        reconcile_s=settings["reconcile"],
+        quiet_s=settings["quiet"],
+        vanished_grace_s=settings["vanished_grace"],
+        pre_start_check=settings["pre_start_check"],
+        rpc_faults=settings["rpc_faults"],
+    )
+
+
+async def serve(configuration: config.Config) -> None:
+    """Run the plugin until SIGTERM or SIGINT."""
+    from fakehw_plugin.daemon import Daemon
+
+    daemon = Daemon(configuration)
+    loop = asyncio.get_running_loop()
+    running = asyncio.create_task(_run(daemon), name="plugin")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not running.cancelled():
+            raise  # not by a signal
+
+
+async def _run(daemon: Any) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(daemon.run(), name="daemon")
+        # What follows takes longer to load than a registration takes, and can wait for one.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await daemon.first_live.wait()
+        logs.load()
+        from kubeletapi.deviceplugin.v1beta1 import api_pb2  # noqa: F401  # not in the time of the first Allocate
+
+        if daemon.config.pod_resources is not None:
+            import kubeletapi.podresources.v1.api_pb2  # noqa: F401  # nor in that of the first device that vanishes
+
+        gc.freeze()  # what was loaded and read so far stays, and need not be looked through for garbage
+        gc.enable()
+        if daemon.config.http is not None:
+            await _serve_web(daemon)
+
+
+async def _serve_web(daemon: Any) -> None:
+    """Serve metrics and probes; a port that is taken is the world not being ready."""
+    from fakehw_plugin import metrics, web
+
+    pages, log = metrics.pages(daemon, version=version()), logs.get_logger()
+    while True:
+        try:
+            async with web.WebServer(daemon.config.http, pages):
+                await asyncio.Event().wait()
+        except errors.EndpointError as error:
+            log.warning("web_not_serving", error=str(error), retry_in_s=5)
+            await asyncio.sleep(5)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    # gRPC's own lines, about sockets that went away as they should, would stand between ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        settings = read(sys.argv[1:] if arguments is None else arguments, dict(os.environ))
+        configuration = configure(settings)
+    except errors.ConfigError as error:
+        print(f"fakehw-plugin: {error}", file=sys.stderr)  # noqa: T201  # before there are logs
+        return 2
+    logs.defer(level=settings["log_level"], format_=settings["log_format"])
+    gc.disable()  # until all is loaded: it would look through the same modules again and again
+    try:
+        asyncio.run(serve(configuration))
+    finally:
+        gc.enable()
+        logs.load()
+    return 0

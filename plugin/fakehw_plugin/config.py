@@ -1,0 +1,122 @@
+"""The configuration as one frozen value, checked completely before anything starts.
+
+Every flag has a twin in the environment; a flag wins. What is wrong is named with its value, its rule and its flag.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fakehw_plugin import errors, resource_name
+from fakehw_plugin.deviceplugin import endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NO_ADDRESS: Final = ("", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the plugin was told. Durations are in seconds."""
+
+    root: Path
+    host_root: Path
+    """The same tree as the container runtime sees it: the host side of the mounts."""
+    host: str
+    """The Kubernetes node whose devices are served; empty: all of the tree."""
+    plugin_dir: Path
+    pod_resources: Path | None
+    domain: str
+    http: tuple[str, int] | None
+    """Address and port; an empty address means all, port 0 any free one."""
+    reconcile_s: float
+    """Between two readings of the whole tree; 0 = never."""
+    quiet_s: float
+    """Shortest time between two lists in a storm of changes."""
+    vanished_grace_s: float
+    """How long a device that left the tree is listed as Unhealthy if nobody can say who holds it."""
+    pre_start_check: bool
+    rpc_faults: bool = False
+    """Play the faults that stand in the tree's rpc directories."""
+
+
+def absolute_path(text: str, *, flag: str) -> Path:
+    """Return `text` as an absolute path."""
+    if not text or "\0" in text or "\n" in text:
+        raise errors.ConfigError(text, "must be a path", flag)
+    return Path(text).absolute()
+
+
+def directory_for_sockets(text: str, *, flag: str) -> Path:
+    """Return `text` as an absolute path that leaves room for the name of a Unix socket."""
+    path = absolute_path(text, flag=flag)
+    if not endpoint.fits(path):
+        rule = f"too long: the path of a Unix socket has at most {endpoint.MAX_SOCKET_PATH} bytes"
+        raise errors.ConfigError(text, rule, flag)
+    if path.exists() and not path.is_dir():
+        raise errors.ConfigError(text, "must be a directory", flag)
+    return path
+
+
+def domain(text: str, *, flag: str) -> str:
+    """Return `text` if it can stand before the slash of a resource name (contract REG-10)."""
+    try:
+        resource_name.ResourceName.parse(f"{text}/mydevice-1")
+    except ValueError as error:
+        raise errors.ConfigError(text, str(error), flag) from None
+    return text
+
+
+def duration(text: str, *, flag: str, minimum: float = 0.0, maximum: float = 86_400.0) -> float:
+    """Return `text` as seconds between `minimum` and `maximum`."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not minimum <= seconds <= maximum:
+        raise errors.ConfigError(text, f"must be a number of seconds from {minimum:g} to {maximum:g}", flag)
+    return seconds
+
+
+def address(text: str, *, flag: str) -> tuple[str, int] | None:
+    """Return `text`, of the form IP:PORT, [IPv6]:PORT or :PORT, as a pair; None for the empty text."""
+    import ipaddress
+
+    if not text:
+        return None
+    rule = "must be IP:PORT, [IPv6]:PORT or :PORT, or empty for none"
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        if host:
+            ipaddress.ip_address(host)
+        number = int(port) if port.isascii() and port.isdigit() else -1
+    except ValueError:
+        raise errors.ConfigError(text, rule, flag) from None
+    if not colon or not 0 <= number <= 65_535:
+        raise errors.ConfigError(text, rule, flag)
+    return host, number
+
+
+def boolean(text: str, *, flag: str) -> bool:
+    """Return the truth of an environment variable."""
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("", "0", "false", "no", "off"):
+        return False
+    raise errors.ConfigError(text, "must be true or false", flag)
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[..., str]:
+    """Return a parser that takes one of `choices`."""
+
+    def parse(text: str, *, flag: str) -> str:
+        if text not in choices:
+            raise errors.ConfigError(text, f"must be one of {', '.join(choices)}", flag)
+        return text
+
+    return parse

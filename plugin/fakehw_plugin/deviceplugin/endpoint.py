@@ -1,0 +1,127 @@
+"""One life of one gRPC server on one socket: bind, serve, stop, remove.
+
+A server is never started twice and a socket name is never used twice: gRPC unlinks the path when a server stops, even
+if another one owns it by then (contract PIT-5), and newer kubelets tell instances apart by their path (REG-15).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import socket
+import stat
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from fakehw_plugin import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
+
+PREFIX: Final = "fakehw-"
+MAX_SOCKET_PATH: Final = 107
+"""Bytes of a Unix socket path that can be bound (contract PATH-4)."""
+
+STOP_GRACE_S: Final = 0.2
+"""Calls that are under way get this long when the server stops."""
+
+LEAVE_GRACE_S: Final = 2.0
+"""The same when the resource has left the tree: its empty list must arrive, and nobody waits for the process to end."""
+
+_TOKEN_BYTES: Final = 4
+_SHORTEST_NAME: Final = len(PREFIX) + 2 * _TOKEN_BYTES + len(".sock")
+_OWN_NAME: Final = re.compile(re.escape(PREFIX) + r"(.*-)?[0-9a-f]{8}\.sock")
+_OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),
+    # GetPreferredAllocation carries every available ID: some 100,000 would pass the default of 4 MiB (contract LIM-3).
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+)
+
+
+def fits(plugin_dir: Path) -> bool:
+    """Tell whether a socket in `plugin_dir` can have a path that is short enough."""
+    return len(bytes(plugin_dir)) + 1 + _SHORTEST_NAME <= MAX_SOCKET_PATH
+
+
+def new_name(plugin_dir: Path, resource_name: str) -> str:
+    """Return a file name that was never used before and says what it is for, as far as the path has room."""
+    room = MAX_SOCKET_PATH - len(bytes(plugin_dir)) - 1 - _SHORTEST_NAME - 1
+    slug = re.sub(r"[^a-z0-9]+", "-", resource_name.lower()).strip("-")[-max(room, 0) :] if room > 0 else ""
+    return f"{PREFIX}{slug.strip('-')[:40]}{'-' if slug else ''}{os.urandom(_TOKEN_BYTES).hex()}.sock"
+
+
+class Endpoint:
+    """Serves `servicer` on a new socket in `plugin_dir` while it is entered; EndpointError if it cannot."""
+
+    def __init__(self, plugin_dir: Path, resource_name: str, servicer: DevicePluginServicer) -> None:
+        self.servicer = servicer
+        self.stop_grace_s = STOP_GRACE_S
+        self.name: Final = new_name(plugin_dir, resource_name)
+        self.socket_path: Final = plugin_dir / self.name
+        self._server = grpc.aio.server(options=_OPTIONS)
+
+    async def __aenter__(self) -> Endpoint:
+        self._server.add_generic_rpc_handlers((self.servicer.handler(),))
+        try:
+            # Asked first, because gRPC does not say why it could not bind.
+            if not os.access(self.socket_path.parent, os.W_OK | os.X_OK):
+                raise errors.EndpointError(f"cannot serve {self.socket_path}: the directory is not writable")
+            self._server.add_insecure_port(f"unix:{self.socket_path}")
+            # In a task of its own: cancelled half-way, grpc.aio leaves a server that listens and can never be stopped.
+            starting = asyncio.create_task(self._server.start(), name=f"start {self.name}")
+            try:
+                await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                await asyncio.wait([starting])
+                await self.__aexit__(None, None, None)
+                raise
+        except RuntimeError as error:
+            await self._server.stop(None)
+            raise errors.EndpointError(f"cannot serve {self.socket_path}: {error}") from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.servicer.close()
+        # In a task of its own: grpc.aio may swallow a cancellation that arrives while it stops, and this must be over
+        # before the next endpoint starts, cancelled or not.
+        stopping = asyncio.create_task(self._server.stop(self.stop_grace_s), name=f"stop {self.name}")
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            await asyncio.wait([stopping])
+            raise
+        with contextlib.suppress(OSError):  # gRPC removes it as a rule; not if the directory went first
+            self.socket_path.unlink()
+
+    def is_in_place(self) -> bool:
+        """Tell whether the socket file is still there; a starting kubelet deletes it (contract REG-2)."""
+        try:
+            return stat.S_ISSOCK(self.socket_path.lstat().st_mode)
+        except OSError:
+            return False
+
+
+def remove_stale(plugin_dir: Path) -> list[str]:
+    """Remove sockets of our own that nobody listens on, left by a process that was killed (contract PIT-23)."""
+    removed = []
+    for path in plugin_dir.glob(f"{PREFIX}*.sock"):
+        if not _OWN_NAME.fullmatch(path.name):
+            continue
+        with contextlib.suppress(OSError):
+            if not stat.S_ISSOCK(path.lstat().st_mode):
+                continue
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(0.1)
+                if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
+                    path.unlink()
+                    removed.append(path.name)
+    return removed

@@ -1,0 +1,221 @@
+"""The five calls that a kubelet makes to a plugin, for one resource. Translates, and decides nothing.
+
+Bytes in, bytes out: a list is sent as it is cached, and protobuf is loaded only when a request has to be read, which is
+after the registration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+
+from fakehw_plugin import errors
+from fakehw_plugin.deviceplugin import allocation, wire
+from fakehw_plugin.tree import attributes, entries
+from kubeletapi.deviceplugin.v1beta1 import constants
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from google.protobuf.message import Message
+
+    from fakehw_plugin.deviceplugin import rpc_faults
+    from fakehw_plugin.devices.device import Device, DeviceID
+    from fakehw_plugin.devices.inventory import Inventory
+    from fakehw_plugin.devices.telemetry import Telemetry
+    from fakehw_plugin.logs import Logger
+
+    MessageT = TypeVar("MessageT", bound=Message)
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class DevicePluginServicer:
+    """Serves `inventory` on one socket. `on_streams` is called whenever a ListAndWatch stream opens or ends."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        *,
+        root: str,
+        host_root: str,
+        pre_start_required: bool,
+        telemetry: Telemetry,
+        log: Logger,
+        on_streams: Callable[[], None],
+        on_allocated: Callable[[Iterable[DeviceID]], None],
+        faults: rpc_faults.ResourceFaults | None = None,
+    ) -> None:
+        self.live_streams = 0
+        self.options: Final = wire.plugin_options(pre_start_required=pre_start_required, preferred_allocation=True)
+        self._inventory = inventory
+        self._root = root
+        self._host_root = host_root
+        self._telemetry = telemetry
+        self._log = log
+        self._on_streams = on_streams
+        self._on_allocated = on_allocated
+        self._faults = faults
+        self._is_closing = False
+        self._wakes: set[asyncio.Event] = set()
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return the handlers for a gRPC server."""
+        calls: dict[str, rpc_faults.Unary] = {
+            "GetDevicePluginOptions": self.get_device_plugin_options,
+            "GetPreferredAllocation": self.get_preferred_allocation,
+            "Allocate": self.allocate,
+            "PreStartContainer": self.pre_start_container,
+        }
+        stream: rpc_faults.Stream = self.list_and_watch
+        if self._faults is not None:
+            calls = {name: self._faults.unary(name, call) for name, call in calls.items()}
+            stream = self._faults.stream(stream)
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
+        }
+        handlers["ListAndWatch"] = grpc.unary_stream_rpc_method_handler(stream)
+        return grpc.method_handlers_generic_handler(constants.DEVICE_PLUGIN_SERVICE, handlers)
+
+    def close(self) -> None:
+        """End all streams, so that stopping the server does not have to wait for them (contract PIT-8)."""
+        self._is_closing = True
+        for wake in self._wakes:
+            wake.set()
+
+    async def get_device_plugin_options(self, request: bytes, context: Context) -> bytes:
+        """Answer with the same options as the registration (contract REG-8)."""
+        return self.options
+
+    async def list_and_watch(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
+        """Send the whole list now and after every change, for as long as the kubelet listens (contract LW-1, LW-2)."""
+        inventory, wake, sent = self._inventory, asyncio.Event(), -1
+        self._wakes.add(wake)
+        inventory.subscribe(wake.set)
+        self.live_streams += 1
+        self._telemetry.streams_opened[inventory.resource_name] += 1
+        if self.live_streams > 1:
+            self._log.warning("several_streams", streams=self.live_streams)
+        self._on_streams()
+        try:
+            while True:
+                if inventory.generation != sent:
+                    # Whatever came while the last list was on its way is in this one: a slow kubelet gets the latest.
+                    sent, changed_at = inventory.generation, inventory.changed_at
+                    yield inventory.message()
+                    self._telemetry.lists_sent[inventory.resource_name] += 1
+                    if changed_at is not None:
+                        self._telemetry.send_latency.observe(time.monotonic() - changed_at)
+                elif self._is_closing:
+                    break
+                else:
+                    wake.clear()
+                    await wake.wait()
+        finally:
+            inventory.unsubscribe(wake.set)
+            self._wakes.discard(wake)
+            self.live_streams -= 1
+            self._on_streams()
+
+    async def get_preferred_allocation(self, request: bytes, context: Context) -> bytes:
+        """Choose for each container; never an error, because that would fail the pod (contract GP-4, PIT-15)."""
+        from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+
+        response = pluginapi.PreferredAllocationResponse()
+        asked = await self._parse(pluginapi.PreferredAllocationRequest, request, context)
+        for container in asked.container_requests:
+            must_include = list(self._known(container.must_include_deviceIDs))
+            available = list(self._known(container.available_deviceIDs))
+            healthy = [device for device in available if device.is_healthy]
+            enough = len(healthy) + len(must_include) >= container.allocation_size
+            chosen = allocation.prefer(healthy if enough else available, must_include, container.allocation_size)
+            response.container_responses.add(deviceIDs=[device.id for device in chosen])
+        return response.SerializeToString()
+
+    async def allocate(self, request: bytes, context: Context) -> bytes:
+        """Give each container its variables, mounts and device nodes (contract AL-1, AL-10, AL-11).
+
+        The same device may be asked for again (contract AL-4, PIT-12). A device that is unknown, unhealthy or not a
+        real directory at this moment is refused by name, which fails the pod (contract ADM-2).
+        """
+        from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+
+        resource = self._inventory.resource_name
+        response = pluginapi.AllocateResponse()
+        asked = await self._parse(pluginapi.AllocateRequest, request, context)
+        try:
+            for container in asked.container_requests:
+                devices = [self._allocatable(device_id) for device_id in container.devices_ids]
+                given = allocation.allocate(devices, host_root=self._host_root)
+                answer = response.container_responses.add(envs=given.envs)
+                for mount in given.mounts:
+                    answer.mounts.add(container_path=mount.container_path, host_path=mount.host_path, read_only=True)
+                for node in given.device_nodes:
+                    answer.devices.add(
+                        container_path=node.container_path,
+                        host_path=node.host_path,
+                        permissions=allocation.DEVICE_NODE_PERMISSIONS,
+                    )
+                self._on_allocated([device.id for device in devices])
+                # After the answer: a log line takes longer than making it.
+                self._later(functools.partial(self._log.info, "allocated", device_ids=list(container.devices_ids)))
+        except errors.UnknownDeviceError as error:
+            await self._refuse(context, "unknown_device", grpc.StatusCode.INVALID_ARGUMENT, error)
+        except errors.UnhealthyDeviceError as error:
+            await self._refuse(context, "unhealthy_device", grpc.StatusCode.FAILED_PRECONDITION, error)
+        self._telemetry.allocations[resource, "ok"] += 1
+        return response.SerializeToString()
+
+    async def pre_start_container(self, request: bytes, context: Context) -> bytes:
+        """Check once more that the devices are healthy; a refusal is retried by the kubelet (contract PS-1, PS-2)."""
+        from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+
+        asked = await self._parse(pluginapi.PreStartContainerRequest, request, context)
+        try:
+            for device_id in asked.devices_ids:
+                self._allocatable(device_id)
+        except errors.AllocationError as error:
+            self._log.warning("start_refused", error=str(error))
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        return b""
+
+    async def _parse(self, kind: type[MessageT], request: bytes, context: Context) -> MessageT:
+        from google.protobuf.message import DecodeError
+
+        try:
+            return kind.FromString(request)
+        except DecodeError as error:
+            self._log.warning("bad_request", message=kind.__name__, error=str(error))
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a {kind.__name__}: {error}")
+
+    @staticmethod
+    def _later(call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(call)
+
+    def _known(self, device_ids: Iterable[str]) -> Iterable[Device]:
+        for device_id in device_ids:
+            device = self._inventory.get(device_id)
+            if device is not None:
+                yield device
+
+    def _allocatable(self, device_id: str) -> Device:
+        device = self._inventory.get(device_id)
+        if device is None:
+            raise errors.UnknownDeviceError(f"device {device_id!r} is not a device of {self._inventory.resource_name}")
+        if not device.is_healthy:
+            raise errors.UnhealthyDeviceError(f"device {device_id} is Unhealthy: {device.reason or 'no reason given'}")
+        try:
+            is_real = entries.is_real_device(self._root, device)
+        except attributes.StarvedError as error:
+            raise errors.UnhealthyDeviceError(f"device {device_id} cannot be looked at: {error}") from error
+        if not is_real:
+            raise errors.UnhealthyDeviceError(f"device {device_id} is Unhealthy: its directory or its node is gone")
+        return device
+
+    async def _refuse(self, context: Context, outcome: str, code: grpc.StatusCode, error: errors.PluginError) -> None:
+        self._telemetry.allocations[self._inventory.resource_name, outcome] += 1
+        self._log.warning("allocation_refused", error=str(error))
+        await context.abort(code, str(error))

@@ -1,0 +1,123 @@
+"""Devices that left the tree while a pod may hold them: listed as Unhealthy, not dropped, until they are free.
+
+Dropping an allocated ID makes the pod's status say Healthy, and a kubelet may trip over it (contract LW-13, HS-5,
+PIT-14). Who holds what is the kubelet's to say (PodResources, contract PR-2). Where nobody can be asked, a grace period
+has to do. A device that was handed out a moment ago counts as held: the kubelet lists it only a little later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from fakehw_plugin import logs
+from fakehw_plugin.devices.device import Device, DeviceID, Health
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from fakehw_plugin.resource_name import ResourceName
+    from fakehw_plugin.tree.reader import Changes
+
+    Holders = Callable[[], Awaitable[set[DeviceID] | None]]
+
+RECENTLY_S: Final = 1.0
+"""How long after its Allocate call a device counts as held without asking; the kubelet lists it within milliseconds."""
+
+ASK_EVERY_S: Final = 10.0
+RELEASE_STEP: Final = 1000
+"""Devices released before others may run."""
+
+REASON: Final = "unplugged"
+
+
+class Retention:
+    """Decides when a device that left the tree leaves the list.
+
+    `holders` returns the IDs that pods hold, or None where it cannot be known; `release` takes the devices out.
+    """
+
+    def __init__(
+        self,
+        *,
+        holders: Holders,
+        release: Callable[[Changes], None],
+        grace_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._holders = holders
+        self._release = release
+        self._grace_s = grace_s
+        self._clock = clock
+        self._vanished: dict[tuple[ResourceName, DeviceID], float] = {}
+        self._allocated_at: dict[DeviceID, float] = {}
+        self._wake = asyncio.Event()
+        self._log = logs.get_logger()
+
+    @property
+    def retained(self) -> set[tuple[ResourceName, DeviceID]]:
+        """Return the devices that are listed though they left the tree."""
+        return set(self._vanished)
+
+    def allocated(self, device_ids: Iterable[DeviceID]) -> None:
+        """Note that these were handed out just now."""
+        now = self._clock()
+        self._allocated_at.update((device_id, now) for device_id in device_ids)
+        if len(self._allocated_at) > 10_000:
+            recent = {key: at for key, at in self._allocated_at.items() if now - at < RECENTLY_S}
+            self._allocated_at = recent
+
+    def retain(self, resource: ResourceName, device: Device) -> Device:
+        """Take note that `device` left the tree and return what is to be listed in its place."""
+        self._vanished.setdefault((resource, device.id), self._clock())
+        self._wake.set()
+        return replace(device, health=Health.UNHEALTHY, reason=REASON, has_device_node=False)
+
+    def returned(self, resource: ResourceName, device_id: DeviceID) -> None:
+        """Take note that a device is back in the tree."""
+        self._vanished.pop((resource, device_id), None)
+
+    async def run(self) -> None:
+        """Release what nobody holds any more, as soon as that is known; asks nobody while nothing is retained."""
+        while True:
+            self._wake.clear()
+            if not self._vanished:
+                await self._wake.wait()
+                continue
+            next_look = await self._review()
+            try:
+                async with asyncio.timeout(next_look):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _review(self) -> float | None:
+        """Release what is free and return the seconds until the next look, None if nothing is left."""
+        asked_about = dict(self._vanished)
+        held = await self._holders()
+        now = self._clock()
+        free = []
+        waits = []
+        for (resource, device_id), since in asked_about.items():
+            if (resource, device_id) not in self._vanished:
+                continue  # it came back while we asked
+            recent = self._allocated_at.get(device_id, -RECENTLY_S) + RECENTLY_S - now
+            if held is None:
+                wait = max(since + self._grace_s - now, recent)
+            else:
+                wait = ASK_EVERY_S if device_id in held else recent
+            if wait > 0:
+                waits.append(wait)
+            else:
+                free.append((resource, device_id))
+        for start in range(0, len(free), RELEASE_STEP):
+            if start:
+                await asyncio.sleep(0)
+            changes: Changes = {}
+            for resource, device_id in free[start : start + RELEASE_STEP]:
+                if self._vanished.pop((resource, device_id), None) is not None:  # else it came back while others ran
+                    changes.setdefault(resource, {})[device_id] = None
+            self._release(changes)
+        return min(waits, default=None)

@@ -1,0 +1,113 @@
+"""The plugin's numbers under their Prometheus names. Loaded when the first resource is registered, not before."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from fakehw_plugin import web
+from fakehw_plugin.devices import telemetry
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from fakehw_plugin.daemon import Daemon
+
+
+class _PluginCollector(Collector):
+    """Reads the daemon at the moment of a scrape."""
+
+    def __init__(self, daemon: Daemon, version: str) -> None:
+        self._daemon = daemon
+        self._version = version
+
+    def collect(self) -> Iterator[Metric]:
+        daemon, counts = self._daemon, self._daemon.telemetry
+        devices = GaugeMetricFamily("fakehw_devices", "Devices in the list.", labels=["resource", "node", "health"])
+        for (resource, node), by_health in counts.devices.items():
+            for health, count in by_health.items():
+                devices.add_metric([resource, node, health], count)
+        generation = GaugeMetricFamily("fakehw_list_generation", "Published lists so far.", labels=["resource"])
+        size = GaugeMetricFamily("fakehw_list_bytes", "Size of the encoded list.", labels=["resource"])
+        left_out = GaugeMetricFamily("fakehw_devices_left_out", "Devices beyond the 4 MiB limit.", labels=["resource"])
+        ready = GaugeMetricFamily("fakehw_registered", "1: registered with a live stream.", labels=["resource"])
+        for resource, inventory in daemon.inventories.items():
+            generation.add_metric([resource], inventory.generation)
+            size.add_metric([resource], len(inventory.message()))
+            left_out.add_metric([resource], len(inventory.left_out))
+            ready.add_metric([resource], int(daemon.sessions[resource].is_ready))
+        yield from (devices, generation, size, left_out, ready)
+
+        by_resource = ["resource"]
+        yield _counter("fakehw_registrations", "Register calls.", [*by_resource, "outcome"], counts.registrations)
+        ended = "Registrations that came to an end."
+        yield _counter("fakehw_registrations_ended", ended, [*by_resource, "reason"], counts.registrations_ended)
+        opened = "ListAndWatch streams opened; each beyond the first is a restart."
+        yield _counter("fakehw_streams_opened", opened, by_resource, counts.streams_opened)
+        yield _counter("fakehw_lists_sent", "Lists handed to streams.", by_resource, counts.lists_sent)
+        yield _counter("fakehw_allocations", "Allocate calls.", [*by_resource, "outcome"], counts.allocations)
+        yield _counter("fakehw_device_transitions", "Device changes.", [*by_resource, "state"], counts.transitions)
+        played = "Faults of the protocol that were played."
+        yield _counter("fakehw_rpc_faults", played, [*by_resource, "method"], counts.rpc_faults)
+        yield _counter("fakehw_rescans", "Readings of the whole tree.", ["cause"], counts.rescans)
+        yield _latency(counts.send_latency)
+        yield GaugeMetricFamily("fakehw_tree_present", "1: the tree is there.", value=int(daemon.tree_is_present))
+        unwatched = "1: no inotify watches or file descriptors are left, the tree is read once a second."
+        yield GaugeMetricFamily("fakehw_watches_exhausted", unwatched, value=int(daemon.watch_exhausted is not None))
+        build = InfoMetricFamily("fakehw_build", "What is running.")
+        build.add_metric([], {"version": self._version, "python": platform.python_version()})
+        yield build
+
+
+def _counter(
+    name: str, text: str, labels: list[str], counts: Counter[str] | Counter[tuple[str, str]]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=labels)
+    values: Iterable[tuple[str | tuple[str, str], int]] = counts.items()
+    for key, value in values:
+        family.add_metric([key] if isinstance(key, str) else list(key), value)
+    return family
+
+
+def _latency(histogram: telemetry.Histogram) -> HistogramMetricFamily:
+    buckets, running = [], 0
+    bounds = [*map(str, telemetry.LATENCY_BUCKETS_S), "+Inf"]
+    for bound, count in zip(bounds, histogram.counts, strict=True):
+        running += count
+        buckets.append((bound, running))
+    text = "From noticing a change in the tree to handing its list to a stream."
+    return HistogramMetricFamily("fakehw_send_latency_seconds", text, buckets=buckets, sum_value=histogram.total_s)
+
+
+def pages(daemon: Daemon, *, version: str) -> dict[str, Callable[[], web.Answer]]:
+    """Return what the web server serves for `daemon`."""
+    registry = CollectorRegistry()
+    registry.register(_PluginCollector(daemon, version))
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+
+    def readyz() -> web.Answer:
+        lines = [f"[{'+' if daemon.tree_is_present else '-'}] tree {daemon.config.root}"]
+        lines += [
+            f"[{'+' if one.is_ready else '-'}] {name} {one.state}" for name, one in sorted(daemon.sessions.items())
+        ]
+        return web.Answer(200 if daemon.is_ready else 503, ("\n".join(lines) + "\n").encode())
+
+    return {
+        "/metrics": lambda: web.Answer(200, generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4),
+        "/healthz": lambda: web.Answer(200, b"ok\n"),  # it answers, so the event loop turns
+        "/readyz": readyz,
+    }

@@ -1,0 +1,123 @@
+"""/metrics, /healthz and /readyz over HTTP/1.1, and nothing else.
+
+Three constant paths need no framework, and in the one event loop they need no locks. A request has 4 KiB and 5 s, and
+its answer 1 s more to be read; there are at most 32 at a time. Nothing that a client sends is stored or echoed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from fakehw_plugin import errors, logs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+MAX_REQUEST_BYTES: Final = 4096
+REQUEST_TIMEOUT_S: Final = 5.0
+FLUSH_TIMEOUT_S: Final = 1.0
+MAX_CONNECTIONS: Final = 32
+
+_REASONS: Final = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a path answers."""
+
+    status: int
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+class WebServer:
+    """Serves `pages` on `address` while it is entered; OSError if that cannot be bound."""
+
+    def __init__(self, address: tuple[str, int], pages: dict[str, Callable[[], Answer]]) -> None:
+        self._address = address
+        self._pages = pages
+        self._connections: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._log = logs.get_logger()
+
+    @property
+    def port(self) -> int:
+        """Return the port that is served, also where 0 was asked for."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def __aenter__(self) -> WebServer:
+        host, port = self._address
+        try:
+            self._server = await asyncio.start_server(self._accept, host or None, port, limit=MAX_REQUEST_BYTES)
+        except OSError as error:
+            raise errors.EndpointError(f"cannot serve HTTP on {host}:{port}: {error.strerror}") from error
+        self._log.info("web_serving", address=host or "*", port=self.port)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in tuple(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                if len(self._connections) > MAX_CONNECTIONS:
+                    answer, with_body = Answer(503, b"too many connections\n"), True
+                else:
+                    answer, with_body = await self._answer(reader)
+                head = (
+                    f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
+                    f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
+                    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+                )
+                writer.write(head.encode() + (answer.body if with_body else b""))
+                await writer.drain()
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+            pass  # a client that is slow or gone gets nothing, and is not worth a log line
+        except asyncio.CancelledError:
+            pass  # the end of the server; asyncio would log it as an unhandled error of this callback
+        finally:
+            writer.close()
+            # A client that does not read what it asked for would keep the connection for ever.
+            flushing = asyncio.get_running_loop().call_later(FLUSH_TIMEOUT_S, writer.transport.abort)
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            flushing.cancel()
+            self._connections.discard(task)
+
+    async def _answer(self, reader: asyncio.StreamReader) -> tuple[Answer, bool]:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return Answer(431, b"the request is too large\n"), True
+        method, _, rest = head.partition(b"\r\n")[0].partition(b" ")
+        target, _, version = rest.partition(b" ")
+        if not version.startswith(b"HTTP/1."):
+            return Answer(400, b"not an HTTP/1 request\n"), True
+        page = self._pages.get(target.partition(b"?")[0].decode("ascii", "replace"))
+        if page is None:
+            return Answer(404, b"/metrics, /healthz and /readyz are all there is\n"), True
+        if method not in (b"GET", b"HEAD"):
+            return Answer(405, b"GET or HEAD\n"), True
+        return page(), method == b"GET"

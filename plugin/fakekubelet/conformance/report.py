@@ -1,0 +1,100 @@
+"""The findings for people (a table) and for machines (JSON, JUnit XML)."""
+
+from __future__ import annotations
+
+import collections
+import json
+import textwrap
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from fakekubelet.conformance.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fakekubelet.conformance.catalogue import Finding
+    from fakekubelet.conformance.evidence import Evidence
+
+_MARKS = {Verdict.KEPT: "kept", Verdict.BROKEN: "BROKEN", Verdict.UNJUDGED: "-"}
+_COLORS = {Verdict.KEPT: "32", Verdict.BROKEN: "31", Verdict.UNJUDGED: "2"}
+
+
+def counts(findings: Sequence[Finding]) -> dict[str, int]:
+    """Return how often each verdict was given."""
+    found = collections.Counter(str(one.result.verdict) for one in findings)
+    return {str(one): found[one] for one in Verdict}
+
+
+def table(findings: Sequence[Finding], *, width: int, color: bool) -> str:
+    """Return one row a check, grouped; the evidence is wrapped to *width* columns."""
+    name_width = max(len(one.check.name) for one in findings)
+    indent = name_width + 11
+    lines: list[str] = []
+    group = ""
+    for one in findings:
+        if one.group != group:
+            group = one.group
+            lines += ["", f"{group.capitalize()}"]
+        mark = f"{_MARKS[one.result.verdict]:6}"
+        if color:
+            mark = f"\x1b[{_COLORS[one.result.verdict]}m{mark}\x1b[0m"
+        facts = f" ({', '.join(one.check.facts)})" if one.result.verdict is Verdict.BROKEN else ""
+        said = textwrap.wrap(" ".join(f"{one.result.evidence}{facts}".split()), max(30, width - indent)) or [""]
+        lines.append(f"  {one.check.name:{name_width}} {mark} {said[0]}")
+        lines += [" " * (indent - 1) + more for more in said[1:]]
+    total = counts(findings)
+    lines += ["", ", ".join(f"{number} {verdict}" for verdict, number in total.items())]
+    return "\n".join(lines[1:])
+
+
+def as_json(findings: Sequence[Finding], seen: Evidence) -> str:
+    """Return the findings, what was tested and how often each verdict was given."""
+    content: dict[str, Any] = {
+        "command": list(seen.settings.command),
+        "kubelet": seen.settings.mode,
+        "resources": seen.resources,
+        "counts": counts(findings),
+        "checks": [
+            {
+                "name": one.check.name,
+                "group": one.group,
+                "claim": one.check.claim,
+                "contract": list(one.check.facts),
+                "verdict": str(one.result.verdict),
+                "evidence": one.result.evidence,
+            }
+            for one in findings
+        ],
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_junit(findings: Sequence[Finding]) -> str:
+    """Return a test suite: broken is a failure, what cannot be judged is skipped."""
+    total = counts(findings)
+    suite = ElementTree.Element(
+        "testsuite",
+        name="fakehw-conformance",
+        tests=str(len(findings)),
+        failures=str(total[Verdict.BROKEN]),
+        skipped=str(total[Verdict.UNJUDGED]),
+        errors="0",
+    )
+    for one in findings:
+        case = ElementTree.SubElement(suite, "testcase", classname=one.group, name=one.check.name)
+        said = _xml_text(one.result.evidence)
+        if one.result.verdict is Verdict.BROKEN:
+            failure = ElementTree.SubElement(case, "failure", message=said)
+            failure.text = f"{one.check.claim} ({', '.join(one.check.facts)})"
+        elif one.result.verdict is Verdict.UNJUDGED:
+            ElementTree.SubElement(case, "skipped", message=said)
+        else:
+            ElementTree.SubElement(case, "system-out").text = said
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _xml_text(text: str) -> str:
+    """Drop what XML cannot hold: a plugin's words are its own."""
+    return "".join(one if one.isprintable() else " " for one in text)

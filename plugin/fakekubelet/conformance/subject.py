@@ -1,0 +1,124 @@
+"""The plugin under test as a process: started, signalled, and what it printed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fakekubelet.conformance.settings import Settings
+
+_TAIL_BYTES = 2000
+
+
+async def execute(command: Sequence[str], environ: dict[str, str], output: IO[bytes]) -> asyncio.subprocess.Process:
+    """Start a command in a session of its own, with both its streams to `output`; OSError if it cannot be run."""
+    return await asyncio.create_subprocess_exec(
+        *command,
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
+class Subject:
+    """At most one process at a time, in a session of its own; or none, for a plugin that runs already."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: asyncio.subprocess.Process | None = None
+        self._waiting: asyncio.Task[None] | None = None
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self.on_exit: Callable[[], None] = lambda: None
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether the kit starts and stops the plugin."""
+        return bool(self._settings.command)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Status of a process that has ended, negative for a signal."""
+        return None if self._process is None else self._process.returncode
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it runs, as far as the kit can know."""
+        return not self.is_ours or (self._process is not None and self._process.returncode is None)
+
+    @property
+    def output(self) -> str:
+        """The last lines that it printed, on both streams."""
+        number = self._output.fileno()  # read without seeking: the plugin writes at the same offset
+        start = max(0, os.fstat(number).st_size - _TAIL_BYTES)
+        return os.pread(number, _TAIL_BYTES, start).decode(errors="replace").strip()
+
+    async def start(self) -> None:
+        """Start it; OSError if the command cannot be run."""
+        if not self.is_ours:
+            return
+        places = {
+            "PLUGIN_DIR": str(self._settings.plugin_dir),
+            "POD_RESOURCES": str(self._settings.pod_resources_socket or ""),
+        }
+        command = list(self._settings.command)
+        for name, path in places.items():
+            command = [word.replace(f"{{{name.lower()}}}", path) for word in command]
+        self._process = await execute(command, {**os.environ, **places}, self._output)
+        self._waiting = asyncio.create_task(self._wait(self._process), name=f"plugin {self._process.pid}")
+
+    async def terminate(self, timeout_s: float) -> bool:
+        """Send SIGTERM to the process, as a runtime does to the first one; tell whether it ended in time."""
+        assert self._process is not None
+        assert self._waiting is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        done, _ = await asyncio.wait([self._waiting], timeout=timeout_s)
+        if not done:
+            await self.kill()
+        return bool(done)
+
+    async def kill(self) -> None:
+        """Kill it with all its children, if it runs."""
+        if self._process is None or self._waiting is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # it leads its session; children may outlive it
+        await self._waiting
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        await self.kill()
+        self._output.close()
+
+    async def _wait(self, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        self.on_exit()
+
+
+class HookError(Exception):
+    """A command that was to break or mend a device failed, so nothing can be said of what follows."""
+
+
+async def run_hook(command: str, settings: Settings) -> None:
+    """Run a shell command that breaks or mends a device; raise HookError if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        "-c",
+        command,
+        env={**os.environ, "PLUGIN_DIR": str(settings.plugin_dir)},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await process.communicate()
+    if process.returncode != 0:
+        said = stderr.decode(errors="replace").strip()[-200:]
+        raise HookError(f"{command!r} ended with status {process.returncode}: {said}")

@@ -1,0 +1,1 @@
+"""The kubelet's own modules, mirrored; `kubelet` composes them."""

@@ -1,0 +1,217 @@
+"""The second way to register: a socket under `plugins_registry` that the kubelet finds by itself.
+
+Mirrors `pkg/kubelet/pluginmanager` (contract PW-1 to PW-11). inotify is watched by the event loop; each socket has a
+task that registers it, with back-off, and ends. The kubelet's own loop looks once a second, this one at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import time
+import urllib.parse
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import inotify_simple
+
+from fakekubelet import clock
+from fakekubelet.kubelet import call_log, client_table, plugin_client, registration, resource_name
+from kubeletapi.deviceplugin.v1beta1 import constants
+from kubeletapi.pluginregistration.v1 import api_pb2 as watcherapi
+from kubeletapi.pluginregistration.v1 import api_pb2_grpc as watcherapi_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from google.protobuf import message
+
+GET_INFO_TIMEOUT_S = 1.0
+NOTIFY_TIMEOUT_S = 5.0
+FIRST_BACKOFF_S = 0.5
+LAST_BACKOFF_S = 122.0
+
+_AUTHORITY_SAFE = "!$&'()*+,;=[]:@"
+"""What grpc-go leaves as it is in an authority; a slash is not among it (contract PW-8)."""
+
+
+class RegistrationFailedError(Exception):
+    """A socket could not be registered this time."""
+
+
+def authority_of(socket_path: Path) -> str:
+    """Return the `:authority` that the kubelet sends to a registration socket: the encoded path (contract PW-8)."""
+    return urllib.parse.quote(str(socket_path), safe=_AUTHORITY_SAFE)
+
+
+class _Failure(NamedTuple):
+    at: float
+    backoff_s: float
+
+
+class PluginWatcher:
+    """Registers and deregisters the sockets under one directory."""
+
+    def __init__(
+        self,
+        directory: Path,
+        table: client_table.ClientTable,
+        *,
+        time_source: clock.Clock,
+        calls: call_log.CallLog,
+        deregisters_unnotified: bool,
+        on_registration: Callable[[registration.Registration], None],
+    ) -> None:
+        self._directory = directory
+        self._table = table
+        self._clock = time_source
+        self._calls = calls
+        self._deregisters_unnotified = deregisters_unnotified
+        self._on_registration = on_registration
+        self._watches: dict[int, Path] = {}
+        self._events: asyncio.Queue[tuple[bool, Path]] = asyncio.Queue()
+        self._tasks: dict[Path, asyncio.Task[None]] = {}
+        self._registered: dict[Path, tuple[str, Path]] = {}
+        self._failures: dict[Path, _Failure] = {}
+        """The last one by path: a socket that is made again there has to wait too (contract PW-11)."""
+
+    def prepare(self) -> None:
+        """Make the directory."""
+        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    async def run(self) -> None:
+        """Watch until cancelled. Sockets that are there already are found by a walk, and never deleted (PW-1, PW-5)."""
+        loop = asyncio.get_running_loop()
+        with contextlib.closing(inotify_simple.INotify()) as inotify:
+            loop.add_reader(inotify.fileno(), self._read, inotify)
+            try:
+                self._walk(inotify, self._directory)
+                while True:
+                    created, path = await self._events.get()
+                    await self._drop(path)  # a socket that was replaced is deregistered first (contract PW-6)
+                    if created:
+                        self._tasks[path] = asyncio.create_task(self._keep_trying(path), name=f"plugin {path.name}")
+            finally:
+                loop.remove_reader(inotify.fileno())
+                for task in self._tasks.values():
+                    task.cancel()
+                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _read(self, inotify: inotify_simple.INotify) -> None:
+        for event in inotify.read(timeout=0):
+            path = self._watches.get(event.wd, self._directory) / event.name
+            if event.mask & (inotify_simple.flags.CREATE | inotify_simple.flags.MOVED_TO):
+                self._found(inotify, path)
+            elif event.mask & inotify_simple.flags.DELETE:
+                self._events.put_nowait((False, path))
+
+    def _walk(self, inotify: inotify_simple.INotify, directory: Path) -> None:
+        wanted = inotify_simple.flags.CREATE | inotify_simple.flags.MOVED_TO | inotify_simple.flags.DELETE
+        self._watches[inotify.add_watch(directory, wanted)] = directory
+        for path in sorted(directory.iterdir()):
+            self._found(inotify, path)
+
+    def _found(self, inotify: inotify_simple.INotify, path: Path) -> None:
+        if path.name.startswith("."):
+            return
+        with contextlib.suppress(OSError):  # gone again: its removal is an event of its own
+            mode = os.stat(path).st_mode  # noqa: PTH116 - the path may be gone
+            if stat.S_ISDIR(mode):
+                self._walk(inotify, path)
+            elif stat.S_ISSOCK(mode):
+                self._events.put_nowait((True, path))
+
+    async def _drop(self, path: Path) -> None:
+        task = self._tasks.pop(path, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        registered = self._registered.pop(path, None)
+        if registered is not None:
+            await self._table.disconnect(*registered)
+
+    async def _keep_trying(self, path: Path) -> None:
+        while True:
+            failure = self._failures.get(path)
+            if failure is not None:
+                await clock.sleep(self._clock, failure.at + failure.backoff_s - self._clock.time())
+            with contextlib.suppress(RegistrationFailedError):  # the plugin has been told, and `on_registration`
+                await self._register(path)
+                self._failures.pop(path, None)
+                return
+            backoff_s = FIRST_BACKOFF_S if failure is None else min(2 * failure.backoff_s, LAST_BACKOFF_S)
+            self._failures[path] = _Failure(self._clock.time(), backoff_s)
+
+    async def _register(self, path: Path) -> None:
+        """Run the whole sequence once (contract PW-2, PW-4)."""
+        try:
+            channel = await plugin_client.dial(path, authority=authority_of(path), time_source=self._clock)
+        except plugin_client.DialError as error:
+            raise RegistrationFailedError(str(error)) from error
+        try:
+            stub: watcherapi_grpc.RegistrationAsyncStub = watcherapi_grpc.RegistrationStub(channel)
+            started = time.monotonic()
+            info = await self._call(path.name, "GetInfo", stub.GetInfo, watcherapi.InfoRequest(), GET_INFO_TIMEOUT_S)
+            target = Path(info.endpoint) if info.endpoint else path
+            refusal = _refusal(info, path) or await self._connect(path, info.name, target)
+            took = time.monotonic() - started
+            self._on_registration(
+                registration.Registration(info.name, str(target), started, refusal, took, route="watcher")
+            )
+            await self._notify(stub, path, refusal)
+            if refusal is not None:
+                raise RegistrationFailedError(refusal)
+        finally:
+            await channel.close()
+
+    async def _connect(self, path: Path, resource: str, target: Path) -> str | None:
+        try:
+            await self._table.connect(resource, target)
+        except client_table.ConnectError as error:
+            return f"RegisterPlugin error -- plugin registration failed with err: {error}"
+        self._registered[path] = (resource, target)
+        return None
+
+    async def _notify(self, stub: watcherapi_grpc.RegistrationAsyncStub, path: Path, error: str | None) -> None:
+        status = watcherapi.RegistrationStatus(plugin_registered=error is None, error=error or "")
+        try:
+            method = stub.NotifyRegistrationStatus
+            await self._call(path.name, "NotifyRegistrationStatus", method, status, NOTIFY_TIMEOUT_S)
+        except RegistrationFailedError:
+            registered = self._registered.get(path)
+            if registered is None or not self._deregisters_unnotified:
+                return  # up to 1.32 the registration stayed (contract PW-3)
+            del self._registered[path]
+            await self._table.disconnect(*registered)
+            raise
+
+    async def _call(
+        self,
+        name: str,
+        method_name: str,
+        method: plugin_client.UnaryCall[plugin_client.ReplyT],
+        request: message.Message,
+        limit_s: float,
+    ) -> plugin_client.ReplyT:
+        record = self._calls.open(name, method_name, request)
+        try:
+            return await plugin_client.unary(
+                record, method, calls=self._calls, time_source=self._clock, timeout_s=limit_s
+            )
+        except call_log.RpcError as error:
+            raise RegistrationFailedError(str(error)) from error
+
+
+def _refusal(info: watcherapi.PluginInfo, path: Path) -> str | None:
+    """Return why a plugin that says *info* is not registered (contract PW-4); None if it is welcome."""
+    if info.type != "DevicePlugin":
+        return f"RegisterPlugin error -- no handler registered for plugin type: {info.type} at socket {path}"
+    problem = None
+    if constants.VERSION not in info.supported_versions:
+        versions = " ".join(info.supported_versions)
+        problem = f"manager version, {constants.VERSION}, is not among plugin supported versions [{versions}]"
+    elif not resource_name.is_extended(info.name):
+        problem = f'invalid name of device plugin socket: the ResourceName "{info.name}" is invalid'
+    return None if problem is None else f"RegisterPlugin error -- plugin validation failed with err: {problem}"

@@ -1,0 +1,142 @@
+"""The pod half of a kubelet: admission, containers, and the end of both.
+
+Mirrors `kubelet/pod_workers.go` and the admission part of `kubelet.go`. What devices a container gets is decided in
+device_allocation.py; what their plugin said is in device_manager.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fakekubelet import changes, clock, pod
+from fakekubelet.kubelet import device_allocation, device_manager, pod_status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WORKER_BACKOFF_S = 10.0
+"""How long the kubelet waits before it tries a container again (`backOffPeriod`)."""
+
+
+class PodWorkers:
+    """Pods outlive the kubelet's process; the device manager and the allocation are those of its present life."""
+
+    clock: clock.Clock
+    changes: changes.Changes
+    _manager: device_manager.DeviceManager
+    _allocation: device_allocation.DeviceAllocation
+
+    def __init__(self) -> None:
+        self._pods: dict[str, pod_status.AdmittedPod] = {}
+        self._admission = asyncio.Lock()
+
+    @property
+    def pods(self) -> Sequence[pod_status.AdmittedPod]:
+        """All pods given to this kubelet and not removed, failed ones included."""
+        return list(self._pods.values())
+
+    def allocated_resources_status(
+        self, target: pod.Pod | pod_status.AdmittedPod
+    ) -> dict[str, dict[str, dict[str, str]]]:
+        """Return app container → resource → device ID → health, as the pod's status says it (contract HS-2 to HS-5)."""
+        return pod_status.allocated_resources_status(self._pods[target.uid], self._manager)
+
+    async def admit(self, new: pod.Pod) -> pod_status.AdmittedPod:
+        """Admit a pod: allocate for each container in order (contract ADM-1, AL-1). Refused pods are Failed for
+        good.
+        """
+        names = [*new.init_containers, *new.containers]
+        admitted = pod_status.AdmittedPod(
+            new, containers={one.name: pod_status.ContainerStatus(one.name) for one in names}
+        )
+        self._pods[new.uid] = admitted
+        await self._admit(admitted)
+        self.changes.ring()
+        return admitted
+
+    async def start_container(
+        self, target: pod.Pod | pod_status.AdmittedPod, name: str | None = None, *, retry: bool = False
+    ) -> pod_status.ContainerStatus:
+        """Create a container, again if it ran before: PreStartContainer, then the merged options (contract PS-1,
+        AL-18).
+
+        A failure leaves it waiting with `CreateContainerConfigError` (contract PS-2); with *retry* the kubelet tries
+        again after its back-off until it works. *name* may be left out for a pod with one container.
+        """
+        admitted = self._pods[target.uid]
+        if not admitted.is_active:
+            raise ValueError(f"pod {admitted.pod.name} is {admitted.phase}: {admitted.message}")
+        spec = _container(admitted.pod, name)
+        status = admitted.containers[spec.name]
+        while True:
+            status.is_running = False
+            try:
+                status.options = await self._allocation.run_options(admitted.pod, spec, active=True)
+            except device_allocation.DeviceError as error:
+                status.waiting_reason, status.message = "CreateContainerConfigError", str(error)
+                self.changes.ring()
+                if not retry:
+                    return status
+                await clock.sleep(self.clock, WORKER_BACKOFF_S)
+                continue
+            self._note_devices(admitted)
+            status.is_running, status.waiting_reason, status.message = True, None, ""
+            status.starts += 1
+            if all(admitted.containers[one.name].is_running for one in admitted.pod.containers):
+                admitted.phase = pod_status.Phase.RUNNING
+            self.changes.ring()
+            return status
+
+    def container_exited(self, target: pod.Pod | pod_status.AdmittedPod, name: str) -> None:
+        """Note that a container no longer runs; its devices stay with it."""
+        self._pods[target.uid].containers[name].is_running = False
+        self.changes.ring()
+
+    def finish(self, target: pod.Pod | pod_status.AdmittedPod, phase: pod_status.Phase) -> None:
+        """Note that a pod has run to its end."""
+        admitted = self._pods[target.uid]
+        admitted.phase = phase
+        for container in admitted.containers.values():
+            container.is_running = False
+        self.changes.ring()
+
+    async def remove(self, target: pod.Pod | pod_status.AdmittedPod) -> None:
+        """Delete a pod. Its devices become free when the kubelet next looks, and no plugin is told (contract AL-5)."""
+        self._pods.pop(target.uid, None)
+        self.changes.ring()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    async def _admit(self, admitted: pod_status.AdmittedPod) -> None:
+        async with self._admission:  # one pod at a time: a slow Allocate stalls the node (contract ADM-1)
+            for container in (*admitted.pod.init_containers, *admitted.pod.containers):
+                if not self._allocation.align(admitted.pod, container):
+                    text = "Resources cannot be allocated with Topology locality"
+                    admitted.reject("TopologyAffinityError", text)
+                    return
+                try:
+                    await self._allocation.allocate(admitted.pod, container)
+                except device_allocation.DeviceError as error:
+                    admitted.reject("UnexpectedAdmissionError", f"Allocate failed due to {error}, which is unexpected")
+                    return
+            self._note_devices(admitted)
+
+    def _note_devices(self, admitted: pod_status.AdmittedPod) -> None:
+        for name, status in admitted.containers.items():
+            held = self._manager.pod_devices.of_container(admitted.uid, name)
+            status.device_ids = {resource: sorted(one.device_ids) for resource, one in sorted(held.items())}
+            status.options = self._allocation.merged(admitted.uid, name)
+
+    def _is_running(self, uid: str, container: str) -> bool:
+        admitted = self._pods.get(uid)
+        return admitted is not None and admitted.containers[container].is_running
+
+
+def _container(owner: pod.Pod, name: str | None) -> pod.Container:
+    if name is None and len(owner.containers) == 1:
+        return owner.containers[0]
+    for container in (*owner.init_containers, *owner.containers):
+        if container.name == name:
+            return container
+    raise ValueError(f"pod {owner.name} has no container {name!r}")
