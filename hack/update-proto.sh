@@ -20,4 +20,5 @@ mkdir -p "$out/plugin/kubeletapi"
 # two modules that both call themselves api.proto cannot be loaded in one process (contract PB-1).
 PATH="$venv/bin:$PATH" "$venv/bin/python" -m grpc_tools.protoc -Ikubeletapi=proto \
   --python_out="$out/plugin" --grpc_python_out="$out/plugin" --mypy_out="$out/plugin" --mypy_grpc_out="$out/plugin" \
-  proto/deviceplugin/v1beta1/api.proto proto/pluginregistration/v1/api.proto proto/podresources/v1/api.proto
+  proto/deviceplugin/v1beta1/api.proto proto/pluginregistration/v1/api.proto proto/podresources/v1/api.proto \
+  proto/dra/v1/api.proto proto/dra/v1beta1/api.proto proto/drahealth/v1/api.proto proto/drahealth/v1alpha1/api.proto

@@ -1,0 +1,1 @@
+"""The DRA plugin API: claims prepared and unprepared by a driver."""

@@ -1,0 +1,1 @@
+"""Version v1beta1: `api_pb2` and `api_pb2_grpc` (generated)."""

@@ -1,0 +1,1 @@
+"""The health of DRA devices, as a driver streams it to the kubelet."""
