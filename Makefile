@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv \
+.PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv reference pictures \
 	cluster build start status pods break mend stop clean e2e fidelity image-size verify-image \
 	faults soak fuzz audit sbom
 
@@ -42,6 +42,9 @@ fmt: $(VENV)/.dev ## Format the code
 
 proto: $(VENV)/.dev ## Regenerate plugin/kubeletapi from proto/
 	hack/update-proto.sh
+
+verify-proto: $(VENV)/.dev ## Check that plugin/kubeletapi is what proto/ generates
+	hack/verify-proto.sh
 
 lock: $(VENV)/.dev ## Pin the newest allowed versions, with hashes (deploy/requirements.txt, hack/requirements-dev.txt)
 	hack/update-lock.sh

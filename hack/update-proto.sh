@@ -15,10 +15,25 @@ if [ "$(cat "$venv/.pins" 2>/dev/null)" != "$pins" ]; then
   "$venv/bin/pip" install --quiet --disable-pip-version-check $pins
   echo "$pins" > "$venv/.pins"
 fi
-mkdir -p "$out/plugin/kubeletapi"
-# The virtual path makes the generated imports absolute (kubeletapi...) and gives every descriptor a name of its own:
-# two modules that both call themselves api.proto cannot be loaded in one process (contract PB-1).
+mapfile -t protos < <(find proto -name '*.proto' | sort)
+mkdir -p "$out/plugin/kubeletapi" "$out/tests/own_stubs"
+# The virtual path makes the generated imports absolute (kubeletapi...).
 PATH="$venv/bin:$PATH" "$venv/bin/python" -m grpc_tools.protoc -Ikubeletapi=proto \
   --python_out="$out/plugin" --grpc_python_out="$out/plugin" --mypy_out="$out/plugin" --mypy_grpc_out="$out/plugin" \
-  proto/deviceplugin/v1beta1/api.proto proto/pluginregistration/v1/api.proto proto/podresources/v1/api.proto \
-  proto/dra/v1/api.proto proto/dra/v1beta1/api.proto proto/drahealth/v1/api.proto proto/drahealth/v1alpha1/api.proto
+  "${protos[@]}"
+# Messages in a pool of our own (plugin/kubeletapi/private_pool.py says why).
+find "$out/plugin/kubeletapi" -name '*_pb2.py' | while read -r generated; do
+  sed -i \
+    -e 's/^from google\.protobuf import descriptor_pool as _descriptor_pool$/from kubeletapi import private_pool as _private_pool/' \
+    -e 's/^DESCRIPTOR = _descriptor_pool\.Default()\./DESCRIPTOR = _private_pool.POOL./' \
+    -e '/^from google\.protobuf import symbol_database as /d' -e '/^_sym_db = /d' \
+    -e '/^from google\.protobuf\.internal import builder as /d' -e '/^_builder\.BuildMessageAndEnumDescriptors(/d' \
+    -e 's/^_builder\.BuildTopDescriptorsAndMessages(/_private_pool.build(/' "$generated"
+  if [ "$(grep -c '_private_pool' "$generated")" != 3 ] || grep -qE '_builder|_sym_db|_descriptor_pool' "$generated"; then
+    echo "$generated is not laid out as this script knows it: its messages would be in the pool of the whole process" >&2
+    exit 1
+  fi
+done
+# What somebody has who generates from the public file himself, for the tests that both can live in one process.
+"$venv/bin/python" -m grpc_tools.protoc -Iproto/deviceplugin/v1beta1 \
+  --python_out="$out/tests/own_stubs" --grpc_python_out="$out/tests/own_stubs" proto/deviceplugin/v1beta1/api.proto

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,14 @@ def test_the_kit_finds_what_the_page_says(project: Path) -> None:
     found = json.loads((project / "found.json").read_text())
     broken = [one["name"] for one in found["checks"] if one["verdict"] == "broken"]
     assert broken == blocks("text")[0].split(), done.stdout
+
+
+def test_own_stubs_pass_beside_ours(project: Path) -> None:
+    for file in (Path(__file__).parents[1] / "own_stubs").glob("*.py"):
+        shutil.copy(file, project)
+    done = run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", "b", "test_own_stubs.py"],
+        project,
+    )
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
