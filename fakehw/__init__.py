@@ -5,9 +5,16 @@
     tree.build(topology)
     tree.set_health("node2/dev3/2", "unhealthy", reason="over temperature")
 
-How the modules stand to each other: `cli` speaks to people, by a `command_line`; `tree` writes, by a `plan` and a
-`stage`; `reading` reads; `spec` makes a `topology` from a `document`; `applied` remembers it; `layout` is what a tree
-looks like (docs/tree.md).
+The rooms, each of which knows only those below it:
+
+    cli          the command: its list of commands, exit codes
+    commands/    one module a command: flags, words, which room does it
+    scenario/    timed faults: a script becomes a timeline, a player plays it, receipts say what came of it
+    view/        for whoever looks on: list, events, top, by a follower of the tree
+    tree/        the tree on disk: snapshot, plan, stage, writer; `applied` remembers what was built
+    spec/        a topology from YAML, checked
+    parser       what the parsers of all commands share; output is how they print
+    layout       what a tree looks like (docs/tree.md); errors, durations, resource_name, inotify
 """
 
 from __future__ import annotations

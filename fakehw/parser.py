@@ -1,4 +1,8 @@
-"""The command line of `fakehw`: commands, flags and their environment twins, and one line for whatever is wrong."""
+"""What the parsers of all commands share: one line for whatever is wrong, flags with a variable, and common arguments.
+
+A command is a module of `commands` with two functions: `add(commands)` describes it, by `add_command`, and
+`run(arguments)` carries it out. `cli` lists them.
+"""
 
 from __future__ import annotations
 
@@ -7,78 +11,27 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from fakehw import layout, resource_name
-from fakehw.layout import Health, TreePath
-from fakehw.scenario import cli
+from fakehw import durations, layout, output, resource_name
+from fakehw.errors import InputError
+from fakehw.layout import TreePath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    Command = Callable[[argparse.Namespace], int | None]
+    Commands = argparse._SubParsersAction["Parser"]
+    Run = Callable[[argparse.Namespace], int | None]
 
-_SHELLS: Final = ("bash", "zsh", "tcsh")
 _ARGUMENT_ERROR: Final = re.compile(r"argument ([^:]+): (.*)", re.DOTALL)
 _CHOICE_ERROR: Final = re.compile(r"invalid choice: (.*) \(choose from (.*)\)", re.DOTALL)
 
-_DESCRIPTION: Final = """\
-Hardware that does not exist: a tree of small text files.
-Build it from a spec, look at it, break it, pull devices out."""
 
-_EXAMPLES: Final = {
-    "": """\
-  fakehw build --spec topology.yaml --root /tmp/fakehw
-  export FAKEHW_ROOT=/tmp/fakehw
-  fakehw list
-  fakehw set-health node2/dev3/2 unhealthy --reason "over temperature"
-  fakehw unplug node2/dev3/3
-  fakehw plug node2/dev3/3""",
-    "build": """\
-  fakehw build --spec topology.yaml --root /tmp/fakehw
-  fakehw build --spec topology.yaml --dry-run           # what would it do?
-  fakehw build --spec topology.yaml --reset             # start over: health and what was added by hand go too
-  fakehw build --spec topology.yaml --host kind-worker  # only this Kubernetes node's part
-  cat topology.yaml | fakehw build --spec -""",
-    "list": """\
-  fakehw list
-  fakehw list -o json | jq -r '.[] | select(.health == "unhealthy") | .path'
-  watch fakehw list""",
-    "set-health": """\
-  fakehw set-health node2/dev3/2 unhealthy --reason "over temperature"
-  fakehw set-health node2/dev3/2 healthy
-  fakehw set-health node2/dev3 unhealthy                # all devices of the class; node2: all of the node
-  echo unhealthy > $FAKEHW_ROOT/node2/dev3/2/health     # the same by hand""",
-    "plug": """\
-  fakehw plug node2/dev3/2                              # comes back as the spec says, healthy or not
-  fakehw plug node2/dev3/4                              # one more than the spec lists, after its class
-  fakehw plug node2/dev3                                # all that the spec lists and that is missing""",
-    "unplug": """\
-  fakehw unplug node2/dev3/2
-  fakehw unplug node2/dev3/2 node2/dev3/3
-  fakehw unplug node2/dev3                              # the whole class; node2: the whole node""",
-    "events": """\
-  fakehw events                                         # what is broken, since when and why
-  fakehw events --follow -o json | jq 'select(.health == "unhealthy")'""",
-    "top": """\
-  fakehw top
-  fakehw top --pod-resources /var/lib/kubelet/pod-resources/kubelet.sock
-  fakehw top | tee what-happened.txt                    # lines, where there is no terminal""",
-    "scenario": """\
-  fakehw scenario list                                  # the gallery
-  fakehw scenario run flapping-link --dry-run           # what would happen, and when?
-  fakehw scenario run flapping-link --speed 10 --plugin-log /tmp/plugin.log
-  fakehw scenario run my-faults.yaml --pod-resources /var/lib/kubelet/pod-resources/kubelet.sock""",
-    "completion": """\
-  source <(fakehw completion bash)
-  fakehw completion zsh > ~/.zfunc/_fakehw""",
-}
-
-
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line: value, rule, flag."""
 
     def error(self, message: str) -> NoReturn:
+        """Say what argparse found in one line, and end with 2."""
         argument = _ARGUMENT_ERROR.fullmatch(message)
         if argument:
             flag, rule = argument.groups()
@@ -87,116 +40,111 @@ class _Parser(argparse.ArgumentParser):
                 known = choice[2].replace("'", "")
                 rule = f"{choice[1]}: must be one of {known}"
             message = f"{rule} ({flag})"
-        self.exit(2, f"fakehw: {message}\n")
+        output.remark(message)
+        self.exit(2)
 
 
-class _Version(argparse.Action):
+class Version(argparse.Action):
     """Looks the version up only when it is asked for: that reads files."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the version and end."""
         from importlib import metadata
 
         sys.stdout.write(f"{parser.prog} {metadata.version('fakehw')}\n")
         parser.exit()
 
 
-def make_parser(run: Mapping[str, Command]) -> argparse.ArgumentParser:
-    """Return the parser of the whole command; `run` has what each of its commands does."""
-    parser = _make(_Parser, "", prog="fakehw", description=_DESCRIPTION)
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+class FromEnvironment(str):
+    """A value that no flag gave but a variable did, so that what is wrong with it can be said of the variable."""
 
-    def add(name: str, help_text: str) -> argparse.ArgumentParser:
-        command = _make(
-            commands.add_parser, name, name=name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}."
-        )
-        command.set_defaults(run=run[name])
-        return command
+    __slots__ = ("variable",)
+    variable: str
 
-    build = add("build", "bring a tree to what a spec says, and keep what people changed by hand")
-    spec_file = os.environ.get("FAKEHW_SPEC")
-    build.add_argument(
-        "--spec",
-        metavar="FILE",
-        default=spec_file,
-        required=not spec_file,
-        help="topology in YAML, - for stdin (env FAKEHW_SPEC); fields: docs/topology.md",
+    @classmethod
+    def named(cls, variable: str) -> FromEnvironment | None:
+        """Return the value of an environment variable; None where it is not set, or empty."""
+        text = os.environ.get(variable)
+        if not text:
+            return None
+        value = cls(text)
+        value.variable = variable
+        return value
+
+
+def make_parser(prog: str, *, description: str, examples: str) -> Parser:
+    """Return the parser of a whole command line."""
+    return Parser(prog=prog, description=description, **_shape(examples))
+
+
+def add_command(commands: Commands, name: str, help_text: str, *, run: Run, examples: str) -> Parser:
+    """Add a command whose arguments the caller adds."""
+    command: Parser = commands.add_parser(
+        name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.", **_shape(examples)
     )
-    _add_root(build)
-    build.add_argument(
-        "--host",
-        metavar="NAME",
-        type=_host,
-        default=os.environ.get("NODE_NAME") or None,
-        help="build only the nodes that this Kubernetes node owns, and those that any may own (env NODE_NAME)",
-    )
-    build.add_argument("--reset", action="store_true", help="replace the whole tree: forget what was changed by hand")
-    build.add_argument("--dry-run", action="store_true", help="say what would be done and write nothing")
-
-    show = add("list", "show the devices of a tree")
-    _add_root(show)
-    show.add_argument("-o", "--output", choices=("table", "json"), default="table", help="default: table")
-
-    flip = add("set-health", "make devices healthy or unhealthy")
-    _add_paths(flip)
-    flip.add_argument("health", choices=[word.value for word in Health], help="the new state")
-    flip.add_argument("--reason", metavar="TEXT", default="", help="why; carried to logs and metrics")
-    _add_root(flip)
-
-    plug = add("plug", "plug devices in: back as the spec lists them, or more of their class")
-    _add_paths(plug)
-    _add_root(plug)
-
-    unplug = add("unplug", "pull devices, classes or nodes out, until they are plugged in or built again")
-    _add_paths(unplug)
-    _add_root(unplug)
-
-    events = add("events", "say what is unhealthy, and with --follow whatever happens from now on")
-    _add_root(events)
-    events.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
-    events.add_argument("-o", "--output", choices=("lines", "json"), default="lines", help="default: lines")
-
-    top = add("top", "live view of a tree, with keys to break, mend, plug and unplug (pip install 'fakehw[top]')")
-    _add_root(top)
-    top.add_argument(
-        "--pod-resources",
-        metavar="SOCKET",
-        type=Path,
-        action="append",
-        default=[],
-        help="a kubelet's PodResources socket, asked every 2 s who holds what; may be given for several kubelets",
-    )
-
-    cli.add_to(add("scenario", "run timed faults, each with a receipt"), _Parser, _add_root)
-
-    completion = add("completion", "print the completion script of a shell")
-    completion.add_argument("shell", choices=_SHELLS)
-    return parser
+    command.set_defaults(run=run)
+    return command
 
 
-def _make(
-    factory: Callable[..., argparse.ArgumentParser], command: str, *, name: str | None = None, **rest: str
-) -> argparse.ArgumentParser:
-    return factory(
-        *(() if name is None else (name,)),
-        epilog=f"examples:\n{_EXAMPLES[command]}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        **rest,
-    )
+def add_commands(parser: Parser, *, required: bool = True) -> Commands:
+    """Let commands follow; where they are not `required`, it is the command above them that says what is missing."""
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=required, parser_class=Parser)
 
 
-def _add_root(parser: argparse.ArgumentParser) -> None:
+def add_flag(
+    parser: Parser,
+    *names: str,
+    env: str,
+    default: object = None,
+    type: Callable[[str], Any] = str,  # argparse's own word
+    required: bool = False,
+    **rest: Any,  # as argparse takes it
+) -> None:
+    """Add a flag that an environment variable stands in for; what is wrong with its value names the variable then."""
+    given = FromEnvironment.named(env)
+
+    def convert(text: str) -> object:
+        try:
+            return type(text)
+        except argparse.ArgumentTypeError as error:
+            if isinstance(text, FromEnvironment):
+                raise InputError(f"{error} ({text.variable})") from None  # argparse would name the flag
+            raise
+
     parser.add_argument(
+        *names, type=convert, default=default if given is None else given, required=required and given is None, **rest
+    )
+
+
+def add_root(parser: Parser) -> None:
+    """Add the flag that names the tree."""
+    add_flag(
+        parser,
         "--root",
+        env="FAKEHW_ROOT",
         metavar="DIR",
         type=_root,
-        default=os.environ.get("FAKEHW_ROOT") or layout.DEFAULT_ROOT,
+        default=layout.DEFAULT_ROOT,
         help=f"the tree (env FAKEHW_ROOT; default {layout.DEFAULT_ROOT})",
     )
 
 
-def _add_paths(parser: argparse.ArgumentParser) -> None:
+def add_domain(parser: Parser) -> None:
+    """Add the flag that says what a class that names no resource is advertised as."""
+    add_flag(
+        parser,
+        "--domain",
+        env="FAKEHW_DOMAIN",
+        metavar="NAME",
+        type=_checked_by(resource_name.check_domain),
+        default=layout.DEFAULT_DOMAIN,
+        help="domain of mydevice-K where devK has no resource, as the plugin's own flag says it "
+        f"(env FAKEHW_DOMAIN; default {layout.DEFAULT_DOMAIN})",
+    )
+
+
+def add_paths(parser: Parser) -> None:
+    """Add the places in the tree that a command is about."""
     parser.add_argument(
         "paths",
         metavar="PATH",
@@ -206,12 +154,41 @@ def _add_paths(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _host(text: str) -> str:
+def origin(value: str, flag: str) -> str:
+    """Return where a value came from: the flag, or the variable that stood in for it."""
+    return value.variable if isinstance(value, FromEnvironment) else flag
+
+
+def host(text: str) -> str:
+    """Return the name of a Kubernetes node; argparse's error with the rule if it cannot be one."""
+    return _checked_by(resource_name.check_host)(text)
+
+
+def duration(text: str) -> float:
+    """Return a duration in seconds; argparse's error with the rule if it is none."""
     try:
-        resource_name.check_host(text)
+        return durations.seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
-    return text
+
+
+def _shape(examples: str) -> dict[str, Any]:
+    return {
+        "epilog": f"examples:\n{examples}",
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
+
+
+def _checked_by(check: Callable[[str], None]) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        try:
+            check(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+        return text
+
+    return convert
 
 
 def _root(text: str) -> Path:

@@ -42,6 +42,8 @@ class Options:
     """How long a receipt may take."""
     plugin_logs: Sequence[str] = ()
     pod_resources: Sequence[Path] = ()
+    domain: str = layout.DEFAULT_DOMAIN
+    """Of the resources of classes that name none, as the plugin has it."""
 
 
 class Hands:
@@ -140,7 +142,7 @@ async def run(
     """Carry out a timeline and return its receipts. When cancelled, restore first."""
     _refuse_unrestorable(timeline, before)
     hands = Hands(root, before, tell=tell)
-    resources = _resources(before)
+    resources = _resources(before, options.domain)
     wake = asyncio.Event()
 
     def show_and_wake(receipt: Receipt) -> None:
@@ -232,12 +234,12 @@ def _refuse_unrestorable(timeline: Sequence[Change], before: Tree) -> None:
         raise InputError(*lines)
 
 
-def _resources(tree: Tree) -> dict[str, str | None]:
+def _resources(tree: Tree, domain: str) -> dict[str, str | None]:
     resources: dict[str, str | None] = {}
     for path, _ in tree.devices():
         assert path.class_name is not None
         value = tree.nodes[path.node].classes[path.class_name].resource
-        given = value if isinstance(value, str) else layout.default_resource(path.class_name, layout.DEFAULT_DOMAIN)
+        given = value if isinstance(value, str) else layout.default_resource(path.class_name, domain)
         resources[path.id] = given
     return resources
 

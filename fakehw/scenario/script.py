@@ -1,6 +1,6 @@
 """Scenarios: timed faults as values, and the timeline that they come to on the devices of one tree.
 
-Pure: the same scenario, seed and devices give the same timeline, on any machine. `scenario_run` carries it out.
+Pure: the same scenario, seed and devices give the same timeline, on any machine. `player` carries it out.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from fakehw import inotify
+from fakehw import inotify, output
 from fakehw.errors import InputError
 from fakehw.scenario.receipts import State
 from fakehw.view import pod_resources
@@ -39,7 +39,7 @@ class PluginLog:
     def open(self) -> None:
         """Go to the end of the log; what comes from now on counts."""
         if self._path == "-":
-            self._fd = sys.stdin.fileno()
+            self._fd = output.given("--plugin-log -").fileno()
             return
         try:
             self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)

@@ -6,6 +6,7 @@ import datetime
 import json
 from typing import TYPE_CHECKING
 
+from fakehw import layout
 from fakehw.layout import Health
 from fakehw.view.follower import Follower, Happening
 
@@ -18,14 +19,20 @@ if TYPE_CHECKING:
 
 
 async def tell(
-    root: Path, *, follow: bool, as_json: bool, say: Callable[[str], None], greeting: Callable[[], str] | None = None
+    root: Path,
+    *,
+    domain: str = layout.DEFAULT_DOMAIN,
+    follow: bool,
+    as_json: bool,
+    say: Callable[[str], None],
+    greeting: Callable[[], str] | None = None,
 ) -> None:
     """Say which devices are unhealthy, or a `greeting` instead; with `follow`, go on with every change until cancelled.
 
     Whatever happens after the first line is out is said.
     """
     line = json_line if as_json else text_line
-    with Follower(root) as follower:
+    with Follower(root, domain=domain) as follower:
         if greeting is not None:
             say(greeting())
         else:
@@ -59,8 +66,7 @@ def json_line(happening: Happening, follower: Follower) -> str:
             "health": now,
             "reason": happening.now.reason if happening.now else "",
             "numa_node": happening.now.numa_node if happening.now else None,
-        },
-        ensure_ascii=False,
+        }
     )
 
 

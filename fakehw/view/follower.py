@@ -52,13 +52,16 @@ class Happening:
 class Follower:
     """All devices of the tree at `root`. Enter it, look at `devices`, then ask for what happens."""
 
-    def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, root: Path, *, domain: str = layout.DEFAULT_DOMAIN, clock: Callable[[], float] = time.time
+    ) -> None:
         self.root = root
         self.devices: dict[TreePath, Sight] = {}
         self.resources: dict[TreePath, str | None] = {}
         """By class; None where it has none, or one that cannot be read."""
         self.hosts: dict[TreePath, str | None] = {}
         """By node; None where any may own it."""
+        self._domain = domain
         self._clock = clock
         self._watch = inotify.Watch[Parts]()
         self._wds: dict[Parts, int] = {}
@@ -192,7 +195,7 @@ class Follower:
         try:
             value = layout.one_line(directory.read(name, dir_fd=fd))
         except FileNotFoundError:
-            value = None if len(parts) == 1 else layout.default_resource(parts[1], layout.DEFAULT_DOMAIN)
+            value = None if len(parts) == 1 else layout.default_resource(parts[1], self._domain)
         except directory.UnreadableError:
             value = None
         labels: dict[TreePath, str | None] = self.hosts if len(parts) == 1 else self.resources

@@ -30,8 +30,8 @@ class Record:
     attributes: dict[str, str]
 
 
-def records(tree: Tree) -> Iterator[Record]:
-    """Yield a record for each device, in the order of people."""
+def records(tree: Tree, *, domain: str = layout.DEFAULT_DOMAIN) -> Iterator[Record]:
+    """Yield a record for each device, in the order of people; `domain` is that of classes that name no resource."""
     for path, device in tree.devices():
         assert path.class_name is not None
         node = tree.nodes[path.node]
@@ -44,7 +44,7 @@ def records(tree: Tree) -> Iterator[Record]:
         yield Record(
             path=str(path),
             id=path.id,
-            resource=_resource(path.class_name, node.classes[path.class_name].resource),
+            resource=_resource(path.class_name, node.classes[path.class_name].resource, domain),
             health=health.value,
             numa_node=device.numa_node,
             host=_text(node.host),
@@ -53,22 +53,22 @@ def records(tree: Tree) -> Iterator[Record]:
         )
 
 
-def as_json(tree: Tree) -> str:
+def as_json(tree: Tree, *, domain: str = layout.DEFAULT_DOMAIN) -> str:
     """Return the records as a JSON list."""
-    return json.dumps([asdict(record) for record in records(tree)], indent=2)
+    return json.dumps([asdict(record) for record in records(tree, domain=domain)], indent=2)
 
 
-def as_table(tree: Tree) -> str:
+def as_table(tree: Tree, *, domain: str = layout.DEFAULT_DOMAIN) -> str:
     """Return the records as a table; a class with no devices has a row of its own, since it is advertised as 0."""
     by_class: dict[str, list[Record]] = {}
-    for record in records(tree):
+    for record in records(tree, domain=domain):
         by_class.setdefault(record.path.rpartition("/")[0], []).append(record)
     rows: list[tuple[str, ...]] = [_HEADINGS]
     for node_name in sorted(tree.nodes, key=layout.natural_key):
         node = tree.nodes[node_name]
         for class_name in sorted(node.classes, key=layout.natural_key):
             path = str(TreePath(node_name, class_name))
-            resource = _resource(class_name, node.classes[class_name].resource)
+            resource = _resource(class_name, node.classes[class_name].resource, domain)
             rows += [_row(record) for record in by_class.get(path, ())] or [
                 (path, "-", resource or "-", "-", "-", _text(node.host) or "-", "no devices")
             ]
@@ -86,9 +86,9 @@ def _row(record: Record) -> tuple[str, ...]:
     return record.path, record.id, resource, record.health, numa_node, host, record.reason[:120]
 
 
-def _resource(class_name: str, value: Value | None) -> str | None:
+def _resource(class_name: str, value: Value | None, domain: str) -> str | None:
     if value is None:
-        return layout.default_resource(class_name, layout.DEFAULT_DOMAIN)
+        return layout.default_resource(class_name, domain)
     return _text(value)
 
 

@@ -56,15 +56,23 @@ class Top(App[None]):
         Binding("f", "filter", "only unhealthy"),
         Binding("tab", "switch", "devices or classes", priority=True),
         Binding("q", "quit", "quit"),
+        Binding("ctrl+c", "quit", show=False, priority=True),  # what every other program ends by
     ]
 
-    def __init__(self, root: Path, sockets: Sequence[Path] = (), *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: Path,
+        sockets: Sequence[Path] = (),
+        *,
+        domain: str = layout.DEFAULT_DOMAIN,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__()
         self.title, self.sub_title = "fakehw top", str(root)
         self._fake_root = root
         self._sockets = sockets
         self._fake_tree = FakeTree(root)
-        self._follower = Follower(root, clock=clock)
+        self._follower = Follower(root, domain=domain, clock=clock)
         self._changed: dict[TreePath, float] = {}
         self._unplugged: dict[TreePath, None] = {}
         """Devices that went while we looked: their rows stay, so that they can be plugged in again."""
@@ -222,8 +230,8 @@ class Top(App[None]):
         self._say("only what is unhealthy or unplugged" if self._is_filtered else "all devices")
 
 
-def run(root: Path, sockets: Iterable[Path]) -> None:
+def run(root: Path, sockets: Iterable[Path], *, domain: str = layout.DEFAULT_DOMAIN) -> None:
     """Show the tree until `q`; InputError if there is none."""
     with Follower(root):
         pass  # a mistake in --root is said before the terminal changes
-    Top(root, tuple(sockets)).run()
+    Top(root, tuple(sockets), domain=domain).run()

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from fakehw import FakeTree, cli, load_topology
-from fakehw.scenario import cli as scenario_cli
+from fakehw.scenario import named
 from fakekubelet import FakeKubelet
 from tests.running import DEADLINE_S, listed, running_fakehw
 
@@ -83,7 +83,7 @@ SPEEDS = {"torn-write": 10, "storm": 3}
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("name", scenario_cli.gallery())
+@pytest.mark.parametrize("name", named.gallery())
 async def test_every_scenario_of_the_gallery_lands_and_leaves_the_tree_as_it_was(
     name: str, stage: tuple[Path, list[str]]
 ) -> None:
@@ -96,7 +96,7 @@ async def test_every_scenario_of_the_gallery_lands_and_leaves_the_tree_as_it_was
 
     assert (code, err) == (0, "")
     assert snapshot(root) == before
-    planned = scenario_cli.load(name).timeline([path for path, _ in FakeTree(root).read().devices()])
+    planned = named.load(name).timeline([path for path, _ in FakeTree(root).read().devices()])
     assert [row["at_s"] for row in rows if row["step"] != "restore"] == [round(change.at_s, 6) for change in planned]
     for row in rows:
         assert row["problem"] == ""

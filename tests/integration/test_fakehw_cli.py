@@ -196,3 +196,93 @@ def test_completion_script_knows_the_commands(run, shell: str):
 def test_package_knows_nothing_of_the_plugin():
     code = "import sys, fakehw.cli; sys.exit(any(m.split('.')[0] in ('plugin', 'grpc') for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "text"),
+    [
+        (["build", "--spec", SEED], {"NODE_NAME": "Bad_Host"}, "(NODE_NAME)"),
+        (["list"], {"FAKEHW_DOMAIN": "Bad Domain"}, "(FAKEHW_DOMAIN)"),
+        (["list"], {"FAKEHW_ROOT": "/nowhere"}, "FAKEHW_ROOT"),
+        (["build"], {"FAKEHW_SPEC": "/nowhere"}, "FAKEHW_SPEC"),
+        (["build", "--spec", SEED, "--host", "Bad_Host"], {"NODE_NAME": "good"}, "(--host)"),
+    ],
+)
+def test_a_bad_value_is_said_of_the_variable_that_it_came_from(run, arguments: list[object], env: dict, text: str):
+    done = run(*arguments, env=env)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert text in done.stderr
+
+
+def test_a_domain_of_the_plugins_moves_the_resources_that_are_shown(run, tmp_path: Path):
+    run("build", "--spec", SEED)
+    (tmp_path / "tree/node2/dev3/resource").unlink()
+    run("set-health", "node2/dev3/1", "unhealthy")
+
+    shown = {env: run("list", env={"FAKEHW_DOMAIN": env}).stdout for env in ("", "acme.io")}
+    assert "myplugin.io/mydevice-3" in shown[""]
+    assert "acme.io/mydevice-3" in shown["acme.io"]
+    assert '"resource": "other.io/mydevice-3"' in run("events", "-o", "json", "--domain", "other.io").stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "stderr"),
+    [
+        ("list >&-", 1, "fakehw: standard output is closed\n"),
+        ("events >&-", 1, "fakehw: standard output is closed\n"),
+        ("scenario list >&-", 1, "fakehw: standard output is closed\n"),
+        ("build --spec - <&-", 2, "fakehw: -: standard input is closed (--spec -)\n"),
+        ("scenario run flapping-link --plugin-log - <&-", 2, "fakehw: -: standard input is closed (--plugin-log -)\n"),
+        ("set-health node2/dev3/1 healthy >&-", 0, ""),
+        ("set-health node2/dev3/1 healthy >/dev/full", 0, ""),
+        ("build --spec $SEED >/dev/full", 0, ""),
+        ("build --spec $SEED --dry-run >/dev/full", 1, "fakehw: No space left on device\n"),
+        ("plug node2/dev3/1 >&- 2>&-", 0, ""),
+        ("set-health nope healthy 2>/dev/full", 2, ""),
+        ("set-health nope healthy <&- >&- 2>&-", 2, ""),
+        ("unplug node1 >/dev/full 2>/dev/full", 0, ""),
+    ],
+)  # fmt: skip  # one row a command
+def test_what_was_done_is_done_whoever_reads_of_it(run, tmp_path: Path, line: str, code: int, stderr: str):
+    run("build", "--spec", SEED)
+    run("set-health", "node2/dev3/2", "unhealthy")  # for events to have a line
+    environ = {**os.environ, "FAKEHW_ROOT": str(tmp_path / "tree"), "SEED": str(SEED)}
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m fakehw {line}"],
+        check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ, timeout=60,
+    )  # fmt: skip
+    if line.startswith("scenario run"):
+        done.stdout = ""  # its head line
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", stderr)
+
+
+def test_letters_that_the_output_has_not_and_names_that_steer_a_terminal_are_escaped(tmp_path: Path):
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    root = os.fsencode(tmp_path) + b"/tr\xff\xc3\xbce\x1b[31m"
+
+    def fakehw(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "fakehw", *[a if isinstance(a, bytes) else str(a) for a in arguments], "--root", root],
+            check=False, capture_output=True, env=environ,
+        )  # fmt: skip
+
+    assert fakehw("build", "--spec", SEED).returncode == 0
+    (Path(os.fsdecode(root)) / "node1\x1b[2J").mkdir()
+    (Path(os.fsdecode(root)) / "node9").write_text("")
+    done = [
+        fakehw("set-health", "node2/dev3/1", "unhealthy", "--reason", "zu heiß"),
+        fakehw("list"),
+        fakehw("list", "-o", "json"),
+        fakehw("events"),
+        fakehw("events", "-o", "json"),
+        fakehw("build", "--spec", SEED, "--reset"),
+        fakehw("build", "--spec", tmp_path / "no\x1b[31m"),
+        fakehw("unplug", "node9/\x1b[31m"),
+        fakehw("list", "--\x1b[31m"),
+    ]
+    assert [process.returncode for process in done] == [0, 0, 0, 0, 0, 1, 2, 2, 2]
+    assert all(b"\x1b" not in process.stdout + process.stderr for process in done)
+    assert not any(b"Traceback" in process.stderr for process in done)
+    assert b"hei\\xdf" in done[0].stdout
+    assert json.loads(done[2].stdout)[2]["reason"] == json.loads(done[4].stdout)["reason"] == "zu heiß"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fakehw import errors
 from fakehw.layout import TreePath
-from fakehw.scenario import cli, script
+from fakehw.scenario import named, script
 from fakehw.scenario.timeline import FAULTS, Act
 
 DEVICES = [
@@ -122,18 +122,18 @@ def test_a_timeline_without_end_is_refused() -> None:
         lines(f"{HEAD}- flap: {{devices: '*/*/*', period: 1ms, for: 1h}}\n")
 
 
-@pytest.mark.parametrize("name", cli.gallery())
+@pytest.mark.parametrize("name", named.gallery())
 def test_every_scenario_of_the_gallery_says_what_it_teaches_and_fits_the_seeds_tree(name: str) -> None:
-    loaded = cli.load(name)
+    loaded = named.load(name)
     assert loaded.name == name.replace("-", " ").replace("unplug replug", "unplug and replug")
     assert len(loaded.teaches) > 100
     assert loaded.timeline(DEVICES)
-    first = cli.gallery()[name].read_text().splitlines()[0]
+    first = named.gallery()[name].read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=../scenario.schema.json"
 
 
 def test_the_gallery_shows_every_kind_of_fault() -> None:
-    kinds = {key for name in cli.gallery() for step in cli.load(name).steps for key in step if key != "at"}
+    kinds = {key for name in named.gallery() for step in named.load(name).steps for key in step if key != "at"}
     assert kinds == set(FAULTS)
 
 

@@ -1,0 +1,45 @@
+"""`fakehw events`: say what is unhealthy, and with --follow what happens."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from fakehw import output, parser
+
+if TYPE_CHECKING:
+    import argparse
+
+_EXAMPLES: Final = """\
+  fakehw events                                         # what is broken, since when and why
+  fakehw events --follow -o json | jq 'select(.health == "unhealthy")'"""
+
+
+def add(commands: parser.Commands) -> None:
+    """Add the command."""
+    command = parser.add_command(
+        commands,
+        "events",
+        "say what is unhealthy, and with --follow whatever happens from now on",
+        run=run,
+        examples=_EXAMPLES,
+    )
+    parser.add_root(command)
+    parser.add_domain(command)
+    command.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    command.add_argument("-o", "--output", choices=("lines", "json"), default="lines", help="default: lines")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Say it, line by line."""
+    import asyncio  # it and what follows would cost every other command half its time
+
+    from fakehw.view import events
+
+    as_json = arguments.output == "json"
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(
+            events.tell(
+                arguments.root, domain=arguments.domain, follow=arguments.follow, as_json=as_json, say=output.say_now
+            )
+        )

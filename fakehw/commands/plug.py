@@ -1,0 +1,38 @@
+"""`fakehw plug`: plug devices in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fakehw import output, parser
+from fakehw.tree.writer import FakeTree
+
+if TYPE_CHECKING:
+    import argparse
+
+_EXAMPLES: Final = """\
+  fakehw plug node2/dev3/2                              # comes back as the spec says, healthy or not
+  fakehw plug node2/dev3/4                              # one more than the spec lists, after its class
+  fakehw plug node2/dev3                                # all that the spec lists and that is missing"""
+
+
+def add(commands: parser.Commands) -> None:
+    """Add the command."""
+    command = parser.add_command(
+        commands,
+        "plug",
+        "plug devices in: back as the spec lists them, or more of their class",
+        run=run,
+        examples=_EXAMPLES,
+    )
+    parser.add_paths(command)
+    parser.add_root(command)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Plug in, and name what came."""
+    plugged = FakeTree(arguments.root, tell=output.remark).plug(arguments.paths)
+    for path in plugged:
+        output.confirm(f"{path} plugged in")
+    if not plugged:
+        output.confirm(f"{', '.join(map(str, arguments.paths))} already there")

@@ -1,0 +1,155 @@
+"""`fakehw scenario`: run a file of timed faults, or one of the gallery, and print the receipts."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fakehw import output, parser
+from fakehw.errors import InputError
+from fakehw.scenario import named, shown
+from fakehw.tree import snapshot
+
+if TYPE_CHECKING:
+    from fakehw.scenario.receipts import Receipt
+
+_MAX_SPEED: Final = 1000.0
+_STOPPED: Final = 130
+_EXAMPLES: Final = """\
+  fakehw scenario list                                  # the gallery
+  fakehw scenario run flapping-link --dry-run           # what would happen, and when?
+  fakehw scenario run flapping-link --speed 10 --plugin-log /tmp/plugin.log
+  fakehw scenario run my-faults.yaml --pod-resources /var/lib/kubelet/pod-resources/kubelet.sock"""
+
+
+def add(commands: parser.Commands) -> None:
+    """Add the command, and those below it."""
+    scenario = parser.add_command(
+        commands, "scenario", "run timed faults, each with a receipt", run=run, examples=_EXAMPLES
+    )
+    below = parser.add_commands(scenario, required=False)
+    _add_play(below)
+    parser.add_command(
+        below,
+        "list",
+        "show the gallery: scenarios that come with fakehw, and what each teaches",
+        run=_list,
+        examples="  fakehw scenario list",
+    )
+
+
+def run(_: argparse.Namespace) -> None:
+    """Say that a command is missing."""
+    raise InputError("run, list: one of them must follow (scenario)")
+
+
+def _add_play(commands: parser.Commands) -> None:
+    play = parser.add_command(
+        commands,
+        "run",
+        "carry out a scenario on a tree, and put everything back afterwards, after Ctrl-C too",
+        run=_play,
+        examples="\n".join(_EXAMPLES.splitlines()[1:]),
+    )
+    play.add_argument(
+        "file", metavar="FILE", help="a scenario in YAML (fields: docs/scenarios.md), or a name of the gallery"
+    )
+    parser.add_root(play)
+    parser.add_domain(play)
+    play.add_argument("--dry-run", action="store_true", help="print the timeline and touch nothing")
+    play.add_argument("--speed", metavar="TIMES", type=_speed, default=1.0, help="so many times as fast (default 1)")
+    play.add_argument("--keep", action="store_true", help="leave the devices as the scenario left them")
+    play.add_argument(
+        "--plugin-log",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="the plugin's JSON log, which tells when it saw a change; - for stdin; may be given for several plugins",
+    )
+    play.add_argument(
+        "--pod-resources",
+        metavar="SOCKET",
+        action="append",
+        type=Path,
+        default=[],
+        help="a kubelet's PodResources socket, which tells when a change landed; may be given for several kubelets",
+    )
+    play.add_argument(
+        "--patience",
+        metavar="DURATION",
+        type=parser.duration,
+        default=5.0,
+        help="how long a receipt may take before the change counts as missing (default 5s)",
+    )
+    play.add_argument("-o", "--output", choices=("lines", "json"), default="lines", help="default: lines")
+
+
+def _list(_: argparse.Namespace) -> None:
+    for name in named.gallery():
+        output.say(f"{name}\n    {named.load(name).teaches}")
+
+
+def _play(arguments: argparse.Namespace) -> int:
+    import asyncio  # it and what follows would cost every other command half its time
+
+    from fakehw.scenario import player
+
+    wanted = named.load(arguments.file)
+    before = snapshot.read_tree(arguments.root)
+    timeline = wanted.timeline([path for path, _ in before.devices()])
+    if arguments.dry_run:
+        for change in timeline:
+            output.say(f"{change.at_s / arguments.speed:10.3f}s  {change.step:<10}  {change}")
+        end = max(wanted.lasts_s, timeline[-1].at_s if timeline else 0.0) / arguments.speed
+        output.say(f"{end:10.3f}s  {player.RESTORE}")
+        return 0
+    options = player.Options(
+        arguments.speed,
+        arguments.keep,
+        arguments.patience,
+        arguments.plugin_log,
+        arguments.pod_resources,
+        arguments.domain,
+    )
+    is_for_people = arguments.output == "lines"
+    as_line = shown.text_line if is_for_people else shown.json_line
+    if is_for_people:
+        output.say_now(f"{wanted.name or arguments.file}: {len(timeline)} changes on {arguments.root}")
+
+    async def play() -> list[Receipt]:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        return await player.run(
+            arguments.root,
+            timeline,
+            before,
+            lasts_s=wanted.lasts_s,
+            options=options,
+            show=lambda receipt: output.say_now(as_line(receipt)),
+            tell=output.remark,
+        )
+
+    try:
+        receipts = asyncio.run(play())
+    except asyncio.CancelledError:
+        output.remark("stopped; the devices are as they were" if not arguments.keep else "stopped")
+        return _STOPPED
+    if is_for_people:
+        output.say(shown.summary(receipts))
+    is_missing = any(receipt.problem or receipt.seen.missing or receipt.landed.missing for receipt in receipts)
+    is_deaf = any(expected and not arrived for expected, arrived in (shown.totals(receipts, hop) for hop in shown.HOPS))
+    return 1 if is_missing or is_deaf else 0
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value <= _MAX_SPEED:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 0.001 to {_MAX_SPEED:g}")
+    return value

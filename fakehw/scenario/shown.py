@@ -1,0 +1,72 @@
+"""Receipts as people and programs read them: a line each, and a few lines about all of them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fakehw.scenario.receipts import Hop, Receipt
+
+HOPS: Final = ("seen", "landed")
+
+
+def totals(receipts: Sequence[Receipt], name: str) -> tuple[int, int]:
+    """Return how many device changes were expected at one of HOPS, and how many arrived there."""
+    hops: list[Hop] = [getattr(receipt, name) for receipt in receipts]
+    return sum(hop.expected for hop in hops), sum(hop.arrived for hop in hops)
+
+
+def summary(receipts: Sequence[Receipt]) -> str:
+    """Return, in a few lines, what became of all the changes."""
+    failed = sum(bool(receipt.problem) for receipt in receipts)
+    lines = [f"{len(receipts) - failed} of {len(receipts)} changes written"]
+    for name, words in zip(HOPS, ("seen by the plugin", "landed in allocatable"), strict=True):
+        hops: list[tuple[Receipt, Hop]] = [(receipt, getattr(receipt, name)) for receipt in receipts]
+        expected, arrived = totals(receipts, name)
+        if not expected:
+            continue
+        delays = sorted((hop.last_at - receipt.written_at) * 1000 for receipt, hop in hops if hop.last_at is not None)
+        line = f"{arrived} of {expected} device changes {words}"
+        if delays:
+            line += f", in {delays[len(delays) // 2]:.1f} ms (median), {delays[-1]:.1f} ms at most"
+        for word, count in (
+            ("passed over", sum(hop.passed_over for _, hop in hops)),
+            ("missing", sum(hop.missing for _, hop in hops)),
+        ):
+            line += f", {count} {word}" if count else ""
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def text_line(receipt: Receipt) -> str:
+    """Return a receipt for people."""
+    written = datetime.datetime.fromtimestamp(receipt.written_at).astimezone()
+    parts = [f"{written:%H:%M:%S.%f}"[:-3], f"{receipt.change.step:<10}", str(receipt.change)]
+    if receipt.problem:
+        parts.append(f"| not written: {receipt.problem}")
+    for name, word in (("seen", "seen"), ("landed", "landed")):
+        hop: Hop = getattr(receipt, name)
+        if hop.expected:
+            parts.append(f"| {word} {_hop_text(hop, receipt.written_at)}")
+    return "  ".join(parts)
+
+
+def _hop_text(hop: Hop, since: float) -> str:
+    words = []
+    if hop.last_at is not None:
+        count = f"{hop.arrived} " if hop.expected > 1 else ""
+        words.append(f"{count}+{max(0.0, hop.last_at - since) * 1000:.1f} ms")
+    if hop.passed_over:
+        words.append(f"{hop.passed_over} passed over" if hop.expected > 1 else "passed over")
+    if hop.missing:
+        words.append(f"{hop.missing} missing" if hop.expected > 1 else "missing")
+    return ", ".join(words)
+
+
+def json_line(receipt: Receipt) -> str:
+    """Return a receipt for programs."""
+    return json.dumps(receipt.as_dict())
