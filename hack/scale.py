@@ -75,7 +75,7 @@ async def main(nodes: int, devices: int) -> None:
                 lambda: cluster.nodes[last].node_status.allocatable[RESOURCE] == devices - 1, timeout=60
             )
             print(f"one flip on {last} to allocatable       {(time.perf_counter() - began) * 1000:7.1f} ms")
-            blind = sum(one.watch_exhausted is not None for one in daemons)
+            blind = sum(one.pump.unwatched is not None for one in daemons)
             print(f"trees without inotify, read once a second {blind:4d}")
             began = time.perf_counter()
             for task in tasks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fakehw_plugin.config import Config
-from fakehw_plugin.devices.device import Device, Health
+from fakehw_plugin.device import Device, Health
 
 
 def make_device(

@@ -1,4 +1,4 @@
-"""The command line of the plugin: flags with twins in the environment, exit codes, signals.
+"""The command line of the plugin: flags with twins in the environment, and exit codes.
 
 Exit codes: 0 after SIGTERM or SIGINT, 2 for a bad configuration (one line on standard error), 1 for a bug.
 """
@@ -6,15 +6,11 @@ Exit codes: 0 after SIGTERM or SIGINT, 2 for a bad configuration (one line on st
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import gc
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fakehw_plugin import config, errors, logs
+from fakehw_plugin import config, errors, logs, process
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
@@ -95,9 +91,6 @@ FLAGS: Final = (
     ),
 )  # fmt: skip  # one row a flag
 
-PATIENCE_S: Final = 0.5
-"""How long logs, metrics and protobuf wait for the first registration before they are loaded all the same."""
-
 _MAY_BE_EMPTY: Final = ("--host", "--http", "--pod-resources", "--host-root")
 
 
@@ -172,70 +165,13 @@ def configure(settings: dict[str, Any]) -> config.Config:
     )
 
 
-async def serve(configuration: config.Config) -> None:
-    """Run the plugin until SIGTERM or SIGINT."""
-    from fakehw_plugin.daemon import Daemon
-
-    daemon = Daemon(configuration)
-    loop = asyncio.get_running_loop()
-    running = asyncio.create_task(_run(daemon), name="plugin")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await running
-    except asyncio.CancelledError:
-        if not running.cancelled():
-            raise  # not by a signal
-
-
-async def _run(daemon: Any) -> None:
-    async with asyncio.TaskGroup() as group:
-        group.create_task(daemon.run(), name="daemon")
-        # What follows takes longer to load than a registration takes, and can wait for one.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
-                await daemon.first_live.wait()
-        logs.load()
-        from kubeletapi.deviceplugin.v1beta1 import api_pb2  # noqa: F401  # not in the time of the first Allocate
-
-        if daemon.config.pod_resources is not None:
-            import kubeletapi.podresources.v1.api_pb2  # noqa: F401  # nor in that of the first device that vanishes
-
-        gc.freeze()  # what was loaded and read so far stays, and need not be looked through for garbage
-        gc.enable()
-        if daemon.config.http is not None:
-            await _serve_web(daemon)
-
-
-async def _serve_web(daemon: Any) -> None:
-    """Serve metrics and probes; a port that is taken is the world not being ready."""
-    from fakehw_plugin import metrics, web
-
-    pages, log = metrics.pages(daemon, version=version()), logs.get_logger()
-    while True:
-        try:
-            async with web.WebServer(daemon.config.http, pages):
-                await asyncio.Event().wait()
-        except errors.EndpointError as error:
-            log.warning("web_not_serving", error=str(error), retry_in_s=5)
-            await asyncio.sleep(5)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    # gRPC's own lines, about sockets that went away as they should, would stand between ours.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         settings = read(sys.argv[1:] if arguments is None else arguments, dict(os.environ))
         configuration = configure(settings)
     except errors.ConfigError as error:
         print(f"fakehw-plugin: {error}", file=sys.stderr)  # noqa: T201  # before there are logs
         return 2
-    logs.defer(level=settings["log_level"], format_=settings["log_format"])
-    gc.disable()  # until all is loaded: it would look through the same modules again and again
-    try:
-        asyncio.run(serve(configuration))
-    finally:
-        gc.enable()
-        logs.load()
+    process.run(configuration, log_level=settings["log_level"], log_format=settings["log_format"])
     return 0

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fakehw_plugin import errors, resource_name
-from fakehw_plugin.deviceplugin import endpoint
+from fakehw_plugin import errors, resource_name, socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NO_ADDRESS: Final = ("", 0)
+SOCKET_NAME_BYTES: Final = len("fakehw-01234567.sock")
+"""The shortest name of a socket that is made in the plugin directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ def absolute_path(text: str, *, flag: str) -> Path:
 def directory_for_sockets(text: str, *, flag: str) -> Path:
     """Return `text` as an absolute path that leaves room for the name of a Unix socket."""
     path = absolute_path(text, flag=flag)
-    if not endpoint.fits(path):
-        rule = f"too long: the path of a Unix socket has at most {endpoint.MAX_SOCKET_PATH} bytes"
+    if socket_path.room(path) < SOCKET_NAME_BYTES:
+        rule = f"too long: the path of a Unix socket has at most {socket_path.MAX_BYTES} bytes"
         raise errors.ConfigError(text, rule, flag)
     if path.exists() and not path.is_dir():
         raise errors.ConfigError(text, "must be a directory", flag)

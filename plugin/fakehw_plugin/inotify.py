@@ -74,8 +74,7 @@ class Watcher(Generic[Target]):
     def __init__(self) -> None:
         self.exhausted: str | None = None
         """Why some directory is not watched (a limit of the kernel), or None."""
-        self.overflowed = False
-        """The kernel dropped events since this was last set to False."""
+        self._overflowed = False
         self._inotify: inotify_simple.INotify | None = None
         self._waiting: asyncio.Future[bool] | None = None
         self._targets: dict[int, Target] = {}
@@ -140,13 +139,18 @@ class Watcher(Generic[Target]):
             return
         for wd, mask, _, name in inotify_simple.parse_events(data):
             if mask & _OVERFLOW:
-                self.overflowed = True
+                self._overflowed = True
             elif mask & IGNORED:
                 # An inode number is used again at once, so that what stands there now may look like the same directory.
                 if (target := self._targets.pop(wd, None)) is not None:
                     yield Event(target, "", mask)
             elif (target := self._targets.get(wd)) is not None:
                 yield Event(target, name, mask)
+
+    def take_overflow(self) -> bool:
+        """Tell whether the kernel dropped events since this was last asked."""
+        overflowed, self._overflowed = self._overflowed, False
+        return overflowed
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait until there are events; False if there were none within `timeout` seconds or before `interrupt`."""

@@ -44,15 +44,17 @@ class _PluginCollector(Collector):
         size = GaugeMetricFamily("fakehw_list_bytes", "Size of the encoded list.", labels=["resource"])
         left_out = GaugeMetricFamily("fakehw_devices_left_out", "Devices beyond the 4 MiB limit.", labels=["resource"])
         ready = GaugeMetricFamily("fakehw_registered", "1: registered with a live stream.", labels=["resource"])
-        for resource, inventory in daemon.inventories.items():
+        for resource, inventory in daemon.inventories.by_resource.items():
             generation.add_metric([resource], inventory.generation)
-            size.add_metric([resource], len(inventory.message()))
             left_out.add_metric([resource], len(inventory.left_out))
-            ready.add_metric([resource], int(daemon.sessions[resource].is_ready))
+        for resource, session in daemon.device_plugin.sessions.items():
+            size.add_metric([resource], len(daemon.device_plugin.lists[resource].message()))
+            ready.add_metric([resource], int(session.is_ready))
         yield from (devices, generation, size, left_out, ready)
 
         by_resource = ["resource"]
-        yield _counter("fakehw_registrations", "Register calls.", [*by_resource, "outcome"], counts.registrations)
+        attempts = "Attempts to register, by how they ended."
+        yield _counter("fakehw_registrations", attempts, [*by_resource, "outcome"], counts.registrations)
         ended = "Registrations that came to an end."
         yield _counter("fakehw_registrations_ended", ended, [*by_resource, "reason"], counts.registrations_ended)
         opened = "ListAndWatch streams opened; each beyond the first is a restart."
@@ -64,9 +66,9 @@ class _PluginCollector(Collector):
         yield _counter("fakehw_rpc_faults", played, [*by_resource, "method"], counts.rpc_faults)
         yield _counter("fakehw_rescans", "Readings of the whole tree.", ["cause"], counts.rescans)
         yield _latency(counts.send_latency)
-        yield GaugeMetricFamily("fakehw_tree_present", "1: the tree is there.", value=int(daemon.tree_is_present))
+        yield GaugeMetricFamily("fakehw_tree_present", "1: the tree is there.", value=int(daemon.pump.tree_is_present))
         unwatched = "1: no inotify watches or file descriptors are left, the tree is read once a second."
-        yield GaugeMetricFamily("fakehw_watches_exhausted", unwatched, value=int(daemon.watch_exhausted is not None))
+        yield GaugeMetricFamily("fakehw_watches_exhausted", unwatched, value=int(daemon.pump.unwatched is not None))
         build = InfoMetricFamily("fakehw_build", "What is running.")
         build.add_metric([], {"version": self._version, "python": platform.python_version()})
         yield build
@@ -100,9 +102,10 @@ def pages(daemon: Daemon, *, version: str) -> dict[str, Callable[[], web.Answer]
     GCCollector(registry=registry)
 
     def readyz() -> web.Answer:
-        lines = [f"[{'+' if daemon.tree_is_present else '-'}] tree {daemon.config.root}"]
+        lines = [f"[{'+' if daemon.pump.tree_is_present else '-'}] tree {daemon.config.root}"]
         lines += [
-            f"[{'+' if one.is_ready else '-'}] {name} {one.state}" for name, one in sorted(daemon.sessions.items())
+            f"[{'+' if session.is_ready else '-'}] {resource} {session.state}"
+            for resource, session in sorted(daemon.device_plugin.sessions.items())
         ]
         return web.Answer(200 if daemon.is_ready else 503, ("\n".join(lines) + "\n").encode())
 

@@ -73,7 +73,7 @@ async def test_whatever_is_no_health_file_makes_its_device_unhealthy_and_says_so
         if when == "while running":
             tamper()
         await devices_are(kubelet, R3, HEALTHY | {"node2-dev3-2": "Unhealthy"})
-        assert reason in daemon.inventories[R3].get("node2-dev3-2").reason
+        assert reason in daemon.inventories.by_resource[R3].get("node2-dev3-2").reason
 
         if health.is_dir() and not health.is_symlink():
             health.rmdir()

@@ -80,7 +80,7 @@ async def test_a_new_class_registers_a_new_resource_and_a_removed_one_ends_at_ze
             lambda: kubelet.capacity["nvidia.com/gpu"] == kubelet.live_streams("nvidia.com/gpu") == 0,
             timeout=DEADLINE_S,
         )
-        assert "nvidia.com/gpu" not in daemon.sessions
+        assert "nvidia.com/gpu" not in daemon.device_plugin.sessions
         assert kubelet.devices(R3) == THREE
 
 
@@ -135,11 +135,11 @@ async def test_a_resource_stays_for_the_one_device_that_a_pod_holds_while_its_cl
         await listed(kubelet, [R3])
         await shell("mv node2/dev3 node2/.dev3", root)
         await devices_are(kubelet, R3, {"node2-dev3-3": "Unhealthy"})
-        assert R3 in daemon.sessions
+        assert R3 in daemon.device_plugin.sessions
 
         held.clear()
         await kubelet.wait_for(lambda: kubelet.capacity[R3] == kubelet.live_streams(R3) == 0, timeout=DEADLINE_S)
-        assert R3 not in daemon.sessions
+        assert R3 not in daemon.device_plugin.sessions
 
 
 async def test_a_whole_node_is_renamed_and_its_devices_with_it(

@@ -88,7 +88,7 @@ async def test_a_stale_socket_that_nobody_listens_on_is_waited_out(root: Path, p
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(plugin_dir / "kubelet.sock"))
     async with running_daemon(make_config(root, plugin_dir)) as daemon:
-        while not daemon.sessions:
+        while not daemon.device_plugin.sessions:
             await asyncio.sleep(0)
         async with FakeKubelet(plugin_dir) as kubelet:
             await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
@@ -97,7 +97,7 @@ async def test_a_stale_socket_that_nobody_listens_on_is_waited_out(root: Path, p
 async def test_a_plugin_directory_that_appears_later_is_taken_up(root: Path, short_dir: Path) -> None:
     plugin_dir = short_dir / "kubelet" / "device-plugins"
     async with running_daemon(make_config(root, plugin_dir)) as daemon:
-        while not daemon.sessions:
+        while not daemon.device_plugin.sessions:
             await asyncio.sleep(0)
         plugin_dir.mkdir(parents=True)
         async with FakeKubelet(plugin_dir) as kubelet:
@@ -214,6 +214,7 @@ async def test_a_kubelet_that_never_opens_the_stream_is_registered_with_again(
             registry.arrived.clear()
             await registry.arrived.wait()
         assert not daemon.is_ready
+        assert daemon.telemetry.registrations == {(R1, "failed"): 1}, "one attempt, counted once"
     await server.stop(None)
 
 
@@ -234,7 +235,7 @@ async def test_one_resource_that_is_refused_does_not_take_the_others_down(
         await listed(kubelet, [R1, R3])
         await kubelet.wait_for(lambda: any(one.error for one in kubelet.registrations), timeout=DEADLINE_S)
 
-        assert daemon.sessions[R3].is_ready
+        assert daemon.device_plugin.sessions[R3].is_ready
         assert not daemon.is_ready
 
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 import fakehw.layout
 import fakehw.resource_name
 from fakehw import cli
-from fakehw_plugin import inotify, resource_name
-from fakehw_plugin.devices import device
+from fakehw_plugin import device, inotify, resource_name
 from fakehw_plugin.tree.scanner import Scanner
 from fakekubelet import FakeKubelet
 from tests.factories import make_config

@@ -50,7 +50,7 @@ async def serving(daemon: Daemon) -> AsyncIterator[web.WebServer]:
 
 async def test_ready_means_registered_with_a_live_stream_for_every_resource(root: Path, plugin_dir: Path) -> None:
     async with running_daemon(make_config(root, plugin_dir)) as daemon, serving(daemon) as server:
-        while not daemon.sessions:
+        while not daemon.device_plugin.sessions:
             await asyncio.sleep(0)
         status, body = await get(server, "/readyz")
         assert status == 503

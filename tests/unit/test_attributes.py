@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakehw_plugin.devices.device import Health
+from fakehw_plugin.device import Health
 from fakehw_plugin.tree import attributes
 
 if TYPE_CHECKING:

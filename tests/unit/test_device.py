@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakehw_plugin.devices import device
+from fakehw_plugin import device
 from tests.factories import make_device
 
 

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fakehw_plugin import inotify
-from fakehw_plugin.devices.device import Device, Health
+from fakehw_plugin.device import Device, Health
 from fakehw_plugin.tree import entries, scanner
 
 if TYPE_CHECKING:

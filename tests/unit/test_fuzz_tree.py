@@ -10,9 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fakehw import layout
-from fakehw_plugin import resource_name
-from fakehw_plugin.devices import device
-from fakehw_plugin.devices.device import Health
+from fakehw_plugin import device, resource_name
+from fakehw_plugin.device import Health
 from fakehw_plugin.tree import attributes, mounts
 
 BYTES = st.binary(max_size=200) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass"))

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakehw_plugin import web
-from fakehw_plugin.deviceplugin import servicer
+from fakehw_plugin.device import Health
+from fakehw_plugin.deviceplugin import device_list, servicer
 from fakehw_plugin.devices import telemetry
-from fakehw_plugin.devices.device import Health
 from fakehw_plugin.devices.inventory import Inventory
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.factories import make_device, make_tree
@@ -40,12 +40,14 @@ IDS = st.lists(
 
 
 def ask(root: Path, method: str, request: bytes) -> bytes:
-    inventory = Inventory("myplugin.io/mydevice-3")
+    devices_listed = device_list.DeviceList()
+    inventory = Inventory("myplugin.io/mydevice-3", devices_listed)
     devices = [make_device(1), make_device(2, health=Health.UNHEALTHY), make_device(3, numa_node=1)]
     inventory.apply({one.id: one for one in devices})
     given_out: list[Iterable[str]] = []
     one = servicer.DevicePluginServicer(
         inventory,
+        devices_listed,
         root=str(root),
         host_root="/host",
         pre_start_required=True,

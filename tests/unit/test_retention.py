@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fakehw_plugin.device import DeviceID, Health
 from fakehw_plugin.devices import retention
-from fakehw_plugin.devices.device import DeviceID, Health
 from fakehw_plugin.resource_name import ResourceName
 from tests.factories import make_device
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakehw_plugin.device import Device, Health
 from fakehw_plugin.deviceplugin import wire
-from fakehw_plugin.devices.device import Device, Health
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.factories import make_device
 

@@ -1,1 +1,23 @@
-"""The rim towards the kubelet: the device plugin API, one `session` for each resource."""
+"""The rim towards the kubelet: one session and one socket for each resource.
+
+plugin            all sessions of a node, opened and closed with the inventories
+session           one resource: wait, serve, register, live; an `attempt` is one life of it
+directory         the kubelet's directory: is a kubelet there, and is it still the same one?
+endpoint          one gRPC server on one socket
+registration      the Register call
+servicer          the five calls that a kubelet makes
+device_list       what ListAndWatch sends, kept encoded by `wire`
+allocation        what a container gets, and which devices suit it best
+pod_resources     who holds which device
+rpc_faults        faults of the protocol, played on request
+"""
+
+from __future__ import annotations
+
+
+def load(*, pod_resources: bool) -> None:
+    """Load the messages that are read only after a registration, so that no call of the kubelet waits for it."""
+    import kubeletapi.deviceplugin.v1beta1.api_pb2  # with the first Allocate
+
+    if pod_resources:
+        import kubeletapi.podresources.v1.api_pb2  # noqa: F401  # with the first device that vanishes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from fakehw_plugin.devices.device import Device
+    from fakehw_plugin.device import Device
 
 DEVICE_NODE_PERMISSIONS: Final = "rw"
 

@@ -82,7 +82,6 @@ class KubeletDirectory:
                 if not event.name and event.mask & (inotify.GONE | inotify.IGNORED):
                     self.wake_all()
                     return
-            watch.overflowed = False
             self.wake_all()
 
     async def wait_listening(self) -> Identity:

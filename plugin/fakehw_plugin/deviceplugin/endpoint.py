@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from fakehw_plugin import errors
+from fakehw_plugin import errors, socket_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
 
 PREFIX: Final = "fakehw-"
-MAX_SOCKET_PATH: Final = 107
-"""Bytes of a Unix socket path that can be bound (contract PATH-4)."""
-
 STOP_GRACE_S: Final = 0.2
 """Calls that are under way get this long when the server stops."""
 
@@ -45,14 +42,9 @@ _OPTIONS: Final = (
 )
 
 
-def fits(plugin_dir: Path) -> bool:
-    """Tell whether a socket in `plugin_dir` can have a path that is short enough."""
-    return len(bytes(plugin_dir)) + 1 + _SHORTEST_NAME <= MAX_SOCKET_PATH
-
-
 def new_name(plugin_dir: Path, resource_name: str) -> str:
     """Return a file name that was never used before and says what it is for, as far as the path has room."""
-    room = MAX_SOCKET_PATH - len(bytes(plugin_dir)) - 1 - _SHORTEST_NAME - 1
+    room = socket_path.room(plugin_dir) - _SHORTEST_NAME - len("-")
     slug = re.sub(r"[^a-z0-9]+", "-", resource_name.lower()).strip("-")[-max(room, 0) :] if room > 0 else ""
     return f"{PREFIX}{slug.strip('-')[:40]}{'-' if slug else ''}{os.urandom(_TOKEN_BYTES).hex()}.sock"
 
@@ -73,7 +65,7 @@ class Endpoint:
             # Asked first, because gRPC does not say why it could not bind.
             if not os.access(self.socket_path.parent, os.W_OK | os.X_OK):
                 raise errors.EndpointError(f"cannot serve {self.socket_path}: the directory is not writable")
-            self._server.add_insecure_port(f"unix:{self.socket_path}")
+            self._server.add_insecure_port(socket_path.target(self.socket_path))
             # In a task of its own: cancelled half-way, grpc.aio leaves a server that listens and can never be stopped.
             starting = asyncio.create_task(self._server.start(), name=f"start {self.name}")
             try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from fakehw_plugin.devices.device import DeviceID
+from fakehw_plugin import socket_path
+from fakehw_plugin.device import DeviceID
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,24 +24,25 @@ _OPTIONS: Final = (
 )
 
 
-async def held_devices(socket_path: Path | None) -> set[DeviceID] | None:
+async def held_devices(socket: Path | None) -> set[DeviceID] | None:
     """Return the IDs that active pods hold, of any resource; None where the kubelet cannot be asked."""
-    if socket_path is None or not await asyncio.to_thread(socket_path.is_socket):
+    if socket is None or not await asyncio.to_thread(socket.is_socket):
         return None
     import grpc
 
     from kubeletapi.podresources.v1 import api_pb2
 
-    async with grpc.aio.insecure_channel(f"unix:{socket_path}", options=_OPTIONS) as channel:
-        list_pods = channel.unary_unary(
-            _METHOD,
-            request_serializer=api_pb2.ListPodResourcesRequest.SerializeToString,
-            response_deserializer=api_pb2.ListPodResourcesResponse.FromString,
-        )
-        try:
-            response = await list_pods(api_pb2.ListPodResourcesRequest(), timeout=TIMEOUT_S)
-        except grpc.aio.AioRpcError:
-            return None
+    try:
+        with socket_path.dialled(socket) as target:
+            async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+                list_pods = channel.unary_unary(
+                    _METHOD,
+                    request_serializer=api_pb2.ListPodResourcesRequest.SerializeToString,
+                    response_deserializer=api_pb2.ListPodResourcesResponse.FromString,
+                )
+                response = await list_pods(api_pb2.ListPodResourcesRequest(), timeout=TIMEOUT_S)
+    except (OSError, grpc.aio.AioRpcError):
+        return None
     return {
         DeviceID(device_id)
         for pod in response.pod_resources

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from fakehw_plugin import errors
+from fakehw_plugin import errors, socket_path
 from fakehw_plugin.deviceplugin import wire
 from kubeletapi.deviceplugin.v1beta1 import constants
 
@@ -28,9 +28,12 @@ _OPTIONS: Final = (
 async def register(kubelet_socket: Path, *, endpoint: str, resource_name: str, options: bytes) -> None:
     """Register `resource_name` as served on `endpoint`; RegistrationError with the kubelet's words if that fails."""
     request = wire.register_request(endpoint=endpoint, resource_name=resource_name, options=options)
-    async with grpc.aio.insecure_channel(f"unix:{kubelet_socket}", options=_OPTIONS) as channel:
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD)
-        try:
-            await call(request, timeout=TIMEOUT_S)
-        except grpc.aio.AioRpcError as error:
-            raise errors.RegistrationError(f"{error.code().name}: {error.details()}") from error
+    try:
+        with socket_path.dialled(kubelet_socket) as target:
+            async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
+                call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD)
+                await call(request, timeout=TIMEOUT_S)
+    except OSError as error:
+        raise errors.RegistrationError(f"cannot reach {kubelet_socket}: {error.strerror}") from error
+    except grpc.aio.AioRpcError as error:
+        raise errors.RegistrationError(f"{error.code().name}: {error.details()}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from fakehw_plugin.device import Device, DeviceID
     from fakehw_plugin.deviceplugin import rpc_faults
-    from fakehw_plugin.devices.device import Device, DeviceID
+    from fakehw_plugin.deviceplugin.device_list import DeviceList
     from fakehw_plugin.devices.inventory import Inventory
     from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.logs import Logger
@@ -33,12 +34,23 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class MakeServicer(Protocol):
+    """Makes the servicer of one resource for one endpoint."""
+
+    def __call__(self, *, on_streams: Callable[[], None]) -> DevicePluginServicer:
+        """Return one that calls `on_streams` whenever a ListAndWatch stream opens or ends."""
+
+
 class DevicePluginServicer:
-    """Serves `inventory` on one socket. `on_streams` is called whenever a ListAndWatch stream opens or ends."""
+    """Serves `inventory`, as `device_list` writes it down, on one socket.
+
+    `on_streams` is called whenever a ListAndWatch stream opens or ends, `on_allocated` with what was handed out.
+    """
 
     def __init__(
         self,
         inventory: Inventory,
+        device_list: DeviceList,
         *,
         root: str,
         host_root: str,
@@ -52,6 +64,7 @@ class DevicePluginServicer:
         self.live_streams = 0
         self.options: Final = wire.plugin_options(pre_start_required=pre_start_required, preferred_allocation=True)
         self._inventory = inventory
+        self._list = device_list
         self._root = root
         self._host_root = host_root
         self._telemetry = telemetry
@@ -105,7 +118,7 @@ class DevicePluginServicer:
                 if inventory.generation != sent:
                     # Whatever came while the last list was on its way is in this one: a slow kubelet gets the latest.
                     sent, changed_at = inventory.generation, inventory.changed_at
-                    yield inventory.message()
+                    yield self._list.message()
                     self._telemetry.lists_sent[inventory.resource_name] += 1
                     if changed_at is not None:
                         self._telemetry.send_latency.observe(time.monotonic() - changed_at)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
-    from fakehw_plugin.devices.device import Device
+    from fakehw_plugin.device import Device
 
 CHUNK: Final = 128
 """Fragments joined beforehand: a change costs one chunk and one join of chunks."""

@@ -10,7 +10,7 @@ from fakehw_plugin import logs
 from fakehw_plugin.devices import telemetry
 
 if TYPE_CHECKING:
-    from fakehw_plugin.devices.device import Transition
+    from fakehw_plugin.device import Transition
     from fakehw_plugin.devices.inventory import Inventory
 
 MAX_LINES: Final = 32

@@ -1,57 +1,65 @@
-"""The devices of one resource as the kubelet is to see them: the one mutable thing between the tree and the streams.
+"""The devices of one resource as they are to be served: the one mutable thing between the tree and the rims.
 
-It publishes state, not events: a generation and one encoded list. Every stream remembers the generation that it sent
-last and asks for a newer one, so two streams both see the latest, and a slow one skips what is already history.
+It publishes state, not events: a generation that grows. Whoever serves remembers the generation that it told last and
+asks for a newer one, so two streams both see the latest, and a slow one skips what is already history. How the devices
+are written down, and how many of them fit, is the business of a rim: see Listing.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from fakehw_plugin.deviceplugin import wire
-from fakehw_plugin.devices.device import Device, DeviceID, Transition
-from kubeletapi.deviceplugin.v1beta1 import constants
+from fakehw_plugin.device import Device, DeviceID, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-class Inventory:
-    """The devices of one resource, their encoded list, and who wants to know of changes."""
+class Listing(Protocol):
+    """A rim's record of an inventory, kept while devices change so that a list of many is at hand at once."""
 
-    def __init__(self, resource_name: str, *, max_bytes: int = constants.MAX_MESSAGE_BYTES) -> None:
+    def put(self, device: Device) -> bool:
+        """Take note of a new or changed device; False, with nothing changed, where it does not fit."""
+
+    def remove(self, device_id: DeviceID) -> None:
+        """Forget a device."""
+
+    def publish(self) -> None:
+        """Let what was put in and removed be seen."""
+
+
+class Inventory:
+    """The devices of one resource, and who wants to know of changes."""
+
+    def __init__(self, resource_name: str, listing: Listing | None = None) -> None:
         self.resource_name = resource_name
         self.generation = 0
         """Grows by one with every published change."""
         self.changed_at: float | None = None
         """When (on the monotonic clock) the change was noticed that made this generation, if that is known."""
         self.healthy = 0
-        """Devices of the list that are healthy: what allocatable will be."""
+        """Devices of the inventory that are healthy: what allocatable will be."""
         self.left_out: dict[DeviceID, Device] = {}
-        """Devices that do not fit into a list of `max_bytes` (contract LW-11)."""
-        self._max_bytes = max_bytes
-        self._worst_bytes = 0
+        """Devices that the listing has no room for."""
+        self._listing = listing
         self._devices: dict[DeviceID, Device] = {}
-        self._slots: dict[DeviceID, int] = {}
-        self._fragments = wire.FragmentList()
-        self._message: bytes | None = None
         self._subscribers: set[Callable[[], None]] = set()
 
     @property
     def devices(self) -> Mapping[DeviceID, Device]:
-        """Return the devices in the list, by ID. A live view: do not keep it."""
+        """Return the devices that are listed, by ID. A live view: do not keep it."""
         return self._devices
 
     def get(self, device_id: str) -> Device | None:
         """Return the device with this ID, or None."""
         return self._devices.get(DeviceID(device_id))
 
-    def message(self) -> bytes:
-        """Return the encoded list of the present generation."""
-        if self._message is None:
-            self._message = self._fragments.message()
-        return self._message
+    def keep(self, listing: Listing) -> None:
+        """Have `listing` follow this inventory, which must be empty still."""
+        assert not self._devices
+        assert self._listing is None
+        self._listing = listing
 
     def subscribe(self, wake: Callable[[], None]) -> None:
         """Call `wake` after every change from now on."""
@@ -64,7 +72,7 @@ class Inventory:
     def apply(self, changes: Mapping[DeviceID, Device | None], *, at: float | None = None) -> list[Transition]:
         """Put devices in (or None: take them out) and publish if anything really changed; return what did.
 
-        `at` is when the change was noticed, for the latency that `servicer` measures.
+        `at` is when the change was noticed, for the latency that whoever serves it measures.
         """
         transitions = [
             transition for device_id, now in changes.items() if (transition := self.change(device_id, now)) is not None
@@ -72,17 +80,18 @@ class Inventory:
         return transitions + (self.publish(at=at) if transitions else [])
 
     def publish(self, *, at: float | None = None) -> list[Transition]:
-        """Let the streams see what was changed; return which devices were let in because there is room now."""
+        """Let everybody see what was changed; return which devices were let in because there is room now."""
         let_in = self._let_in() if self.left_out else []
         self.generation += 1
         self.changed_at = at
-        self._message = None
+        if self._listing is not None:
+            self._listing.publish()
         for wake in tuple(self._subscribers):
             wake()
         return let_in
 
     def change(self, device_id: DeviceID, now: Device | None) -> Transition | None:
-        """Put one device in (or None: take it out); no stream sees it before `publish`."""
+        """Put one device in (or None: take it out); nobody is told before `publish`."""
         was = self._devices.get(device_id)
         if was == now:
             if now is None:
@@ -91,27 +100,20 @@ class Inventory:
         if now is None:
             assert was is not None
             self.healthy -= was.is_healthy
-            slot = self._slots.pop(device_id)
-            self._worst_bytes -= self._worst(was)
             del self._devices[device_id]
-            self._fragments.remove(slot)
+            if self._listing is not None:
+                self._listing.remove(device_id)
             return Transition(was, None)
-        fragment = wire.device_fragment(now)
-        worst = self._worst_bytes + wire.worst_size(fragment, now) - (self._worst(was) if was else 0)
-        if worst > self._max_bytes:
+        if self._listing is not None and not self._listing.put(now):
             if was is None:
                 self.left_out[device_id] = now
                 return None
             # A listed device stays listed (contract LW-13). Only a NUMA node that it did not have makes it longer.
             return self.change(device_id, replace(now, numa_node=was.numa_node))
-        self._worst_bytes = worst
         self.healthy += now.is_healthy - (was.is_healthy if was else 0)
         self._devices[device_id] = now
         if was is None:
             self.left_out.pop(device_id, None)
-            self._slots[device_id] = self._fragments.add(fragment)
-        else:
-            self._fragments.replace(self._slots[device_id], fragment)
         return Transition(was, now)
 
     def _let_in(self) -> list[Transition]:
@@ -123,7 +125,3 @@ class Inventory:
                 break
             admitted.append(transition)
         return admitted
-
-    @staticmethod
-    def _worst(device: Device) -> int:
-        return wire.worst_size(wire.device_fragment(device), device)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import logs
-from fakehw_plugin.devices.device import Device, DeviceID, Health
+from fakehw_plugin.device import Device, DeviceID, Health
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -34,7 +34,7 @@ class Telemetry:
     """Counters by their labels; the field names are those of `metrics`."""
 
     registrations: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By resource and outcome (ok, failed)."""
+    """By resource and outcome (ok, failed, interrupted); each attempt counts once."""
     registrations_ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By resource and reason (kubelet_replaced, kubelet_gone, socket_removed, stream_lost)."""
     streams_opened: Counter[str] = field(default_factory=Counter)

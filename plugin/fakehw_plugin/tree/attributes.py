@@ -12,7 +12,7 @@ import stat
 from dataclasses import dataclass
 from typing import Final
 
-from fakehw_plugin.devices.device import Health
+from fakehw_plugin.device import Health
 
 MAX_BYTES: Final = 4096
 """A longer attribute is refused, not cut: its value would be another."""

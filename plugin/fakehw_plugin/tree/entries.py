@@ -15,7 +15,7 @@ from fakehw_plugin.tree import attributes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fakehw_plugin.devices.device import Device
+    from fakehw_plugin.device import Device
     from fakehw_plugin.logs import Logger
     from fakehw_plugin.resource_name import ResourceName
 

@@ -15,9 +15,8 @@ import stat
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from fakehw_plugin import logs
-from fakehw_plugin.devices import device
-from fakehw_plugin.devices.device import Device, DeviceID, Health
+from fakehw_plugin import device, logs
+from fakehw_plugin.device import Device, DeviceID, Health
 from fakehw_plugin.resource_name import ResourceName
 from fakehw_plugin.tree import attributes, entries
 
@@ -51,7 +50,7 @@ class TreeReader:
         self.is_present = False
         """The root is there and is a directory."""
         self.root = entries.RootEntry(root)
-        self._host = host
+        self.host: Final = host
         self._domain = domain
         self._watch = watch
         self._changes: Changes = defaultdict(dict)
@@ -198,7 +197,7 @@ class TreeReader:
         except attributes.AttributeFileError as error:
             self._told.complain("node_passed_over", f"{node.path}/host", str(error))
             host = None
-        node.is_ours = host is not None and (not host or not self._host or host == self._host)
+        node.is_ours = host is not None and (not host or not self.host or host == self.host)
         if node.is_ours:
             yield from self._list(fd, node, node.classes, functools.partial(self._examine_class, node))
         else:

@@ -63,7 +63,12 @@ class Scanner:
         """Return the resources that have a class on this host, be it with no device at all."""
         return self._reader.resources
 
-    def class_paths(self, resource: ResourceName) -> list[str]:
+    @property
+    def host(self) -> str:
+        """Return the Kubernetes node that the tree is read for; empty: the whole tree."""
+        return self._reader.host
+
+    def class_paths(self, resource: str) -> list[str]:
         """Return the directories of the classes of a resource, in the order of the nodes."""
         nodes = (node for _, node in sorted(self._reader.root.nodes.items()) if node.is_ours)
         return [one.path for node in nodes for _, one in sorted(node.classes.items()) if one.resource == resource]

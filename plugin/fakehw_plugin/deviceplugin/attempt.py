@@ -1,0 +1,35 @@
+"""One attempt to be registered: this endpoint of ours with that kubelet, and why it is over, if it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fakehw_plugin.deviceplugin.directory import Identity, KubeletDirectory
+    from fakehw_plugin.deviceplugin.endpoint import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Serving on `endpoint` for the kubelet that `directory` had as `identity` when this began."""
+
+    endpoint: Endpoint
+    directory: KubeletDirectory
+    identity: Identity
+
+    @property
+    def has_stream(self) -> bool:
+        """Tell whether a kubelet has a ListAndWatch stream open."""
+        return self.endpoint.servicer.live_streams > 0
+
+    def lost(self) -> str | None:
+        """Return why this attempt is of no use any more, or None (contract RS-5)."""
+        now = self.directory.identity()
+        if now is not None and now != self.identity:
+            return "kubelet_replaced"
+        if not self.endpoint.is_in_place():
+            return "socket_removed"
+        if now is None and not self.has_stream:
+            return "kubelet_gone"
+        return None

@@ -1,0 +1,58 @@
+"""The list that ListAndWatch sends, kept encoded while devices change.
+
+A device in it takes the bytes that it would take unhealthy, the longer word: a list that fits once must fit when every
+device of it has turned (contract PIT-9), because a device that was listed must stay listed (contract LW-13).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fakehw_plugin.deviceplugin import wire
+from kubeletapi.deviceplugin.v1beta1 import constants
+
+if TYPE_CHECKING:
+    from fakehw_plugin.device import Device, DeviceID
+
+
+class DeviceList:
+    """One resource's ListAndWatchResponse, of at most `max_bytes` (contract LW-11). An inventory.Listing."""
+
+    def __init__(self, *, max_bytes: int = constants.MAX_MESSAGE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._worst_bytes = 0
+        self._slots: dict[DeviceID, tuple[int, int]] = {}
+        """Where a device's fragment is, and the bytes that it takes at the worst."""
+        self._fragments = wire.FragmentList()
+        self._message: bytes | None = None
+
+    def put(self, device: Device) -> bool:
+        """Encode a new or changed device; False, with nothing changed, where it does not fit."""
+        fragment = wire.device_fragment(device)
+        worst = wire.worst_size(fragment, device)
+        slot, was_worst = self._slots.get(device.id, (None, 0))
+        if self._worst_bytes + worst - was_worst > self._max_bytes:
+            return False
+        self._worst_bytes += worst - was_worst
+        if slot is None:
+            slot = self._fragments.add(fragment)
+        else:
+            self._fragments.replace(slot, fragment)
+        self._slots[device.id] = slot, worst
+        return True
+
+    def remove(self, device_id: DeviceID) -> None:
+        """Take a device out."""
+        slot, worst = self._slots.pop(device_id)
+        self._worst_bytes -= worst
+        self._fragments.remove(slot)
+
+    def publish(self) -> None:
+        """Let `message` return what was put in and removed since it was last asked."""
+        self._message = None
+
+    def message(self) -> bytes:
+        """Return the encoded list as it was published last."""
+        if self._message is None:
+            self._message = self._fragments.message()
+        return self._message

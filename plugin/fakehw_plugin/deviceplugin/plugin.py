@@ -1,0 +1,146 @@
+"""The rim towards the kubelet's device plugin API: a session of its own for each resource.
+
+So one resource that the kubelet refuses does not take the others down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from fakehw_plugin import logs
+from fakehw_plugin.deviceplugin import directory, endpoint, session
+from fakehw_plugin.deviceplugin.device_list import DeviceList
+from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+    from fakehw_plugin.device import DeviceID
+    from fakehw_plugin.deviceplugin import rpc_faults
+    from fakehw_plugin.devices.inventory import Inventory
+    from fakehw_plugin.devices.telemetry import Telemetry
+
+
+class DevicePlugin:
+    """Serves inventories to the kubelet of `plugin_dir` while it is entered. An inventories.Rim.
+
+    `root` is the tree, `host_root` the same tree as the container runtime sees it. `on_allocated` is called with what
+    was handed out, `on_live` when a resource is registered. With `class_paths`, which finds the directories of a
+    resource's classes, the faults that are written there are played.
+    """
+
+    def __init__(
+        self,
+        plugin_dir: Path,
+        *,
+        root: Path,
+        host_root: Path,
+        pre_start_check: bool,
+        telemetry: Telemetry,
+        on_allocated: Callable[[Iterable[DeviceID]], None],
+        on_live: Callable[[], None],
+        class_paths: Callable[[str], Iterable[str]] | None = None,
+    ) -> None:
+        self.sessions: dict[str, session.Session] = {}
+        self.lists: dict[str, DeviceList] = {}
+        """What ListAndWatch sends, by resource."""
+        self._plugin_dir = plugin_dir
+        self._directory = directory.KubeletDirectory(plugin_dir)
+        self._make_servicer = functools.partial(
+            DevicePluginServicer,
+            root=str(root),
+            host_root=str(host_root),
+            pre_start_required=pre_start_check,
+            telemetry=telemetry,
+            on_allocated=on_allocated,
+        )
+        self._telemetry = telemetry
+        self._on_live = on_live
+        self._class_paths = class_paths
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ending: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        self._group = asyncio.TaskGroup()
+        self._watching: asyncio.Task[None] | None = None
+        self._log = logs.get_logger()
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether every resource is registered with a live stream."""
+        return all(session.is_ready for session in self.sessions.values())
+
+    async def __aenter__(self) -> DevicePlugin:
+        if self._class_paths is not None:
+            remark = "calls are delayed, failed, hung or dropped as the tree says: no plugin for real work"
+            self._log.warning("rpc_faults_enabled", remark=remark)
+        for name in endpoint.remove_stale(self._plugin_dir):
+            self._log.info("stale_socket_removed", endpoint=name)
+        await self._group.__aenter__()
+        self._watching = self._group.create_task(self._directory.run(), name="kubelet directory")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """End the streams, stop the servers and remove the sockets, in under a second."""
+        assert self._watching is not None
+        for task in (self._watching, *self._tasks.values()):
+            task.cancel()
+        await self._group.__aexit__(kind, error, tb)
+
+    def open(self, inventory: Inventory) -> None:
+        """Register the resource of this inventory and keep it registered."""
+        resource = inventory.resource_name
+        devices = self.lists[resource] = DeviceList()
+        inventory.keep(devices)
+        log = logs.get_logger(resource=resource)
+        faults = None if self._class_paths is None else self._faults(resource, self._class_paths)
+        self.sessions[resource] = session.Session(
+            inventory,
+            self._directory,
+            make_servicer=functools.partial(self._make_servicer, inventory, devices, log=log, faults=faults),
+            before_register=None if faults is None else faults.before_register,
+            telemetry=self._telemetry,
+            on_live=self._on_live,
+            log=log,
+        )
+        self._tasks[resource] = self._group.create_task(
+            self._run_session(self.sessions[resource], after=tuple(self._ending.get(resource, ()))),
+            name=f"session {resource}",
+        )
+
+    def close(self, inventory: Inventory) -> None:
+        """Serve a resource no more; its list, which is empty by now, is sent before the stream ends."""
+        resource = inventory.resource_name
+        self.sessions.pop(resource).leave()
+        del self.lists[resource]
+        task = self._tasks.pop(resource)
+        self._ending[resource].add(task)
+        task.add_done_callback(functools.partial(self._ended, resource))
+        task.cancel()
+
+    def _ended(self, resource: str, task: asyncio.Task[None]) -> None:
+        self._ending[resource].discard(task)
+        if not self._ending[resource]:
+            del self._ending[resource]
+
+    @staticmethod
+    async def _run_session(one: session.Session, *, after: tuple[asyncio.Task[None], ...]) -> None:
+        """Run a session after the earlier ones of its resource: two at once would cut each other off (REG-13)."""
+        if after:
+            await asyncio.wait(after)
+        await one.run()
+
+    def _faults(self, resource: str, class_paths: Callable[[str], Iterable[str]]) -> rpc_faults.ResourceFaults:
+        from fakehw_plugin.deviceplugin import rpc_faults  # not in the time of a start without it
+
+        return rpc_faults.ResourceFaults(
+            resource,
+            class_paths=functools.partial(class_paths, resource),
+            telemetry=self._telemetry,
+            log=logs.get_logger(resource=resource),
+        )

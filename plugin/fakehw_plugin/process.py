@@ -1,0 +1,96 @@
+"""The plugin as a process: what it does on signals, and in which order it loads what it needs.
+
+It should be registered as soon as it can. All that is done for that is named here:
+
+- `cli` imports nothing but the configuration, so that `--help` and a bad flag are answered at once;
+- structlog loads after the first registration: the lines wait, with their times (`logs.defer`);
+- so do metrics, the web server, protobuf, and the kubelet's messages that are read later (`deviceplugin.load`);
+- Register and the list of devices are encoded by hand (`deviceplugin.wire`), so that protobuf can wait;
+- the garbage collector is off until all is loaded: it would look through the same modules again and again. What is
+  there then is frozen, because it stays;
+- libc is looked for in this process and not by ldconfig (`inotify`), and structlog loads without rich (`logs`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+from fakehw_plugin import errors, logs
+
+if TYPE_CHECKING:
+    from fakehw_plugin.config import Config
+    from fakehw_plugin.daemon import Daemon
+
+PATIENCE_S: Final = 0.5
+"""How long logs, metrics and protobuf wait for the first registration before they are loaded all the same."""
+
+WEB_RETRY_S: Final = 5.0
+
+
+def run(config: Config, *, log_level: str, log_format: str) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    # gRPC's own lines, about sockets that went away as they should, would stand between ours.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logs.defer(level=log_level, format_=log_format)
+    gc.disable()
+    try:
+        asyncio.run(_serve(config))
+    finally:
+        gc.enable()
+        logs.load()
+
+
+async def _serve(config: Config) -> None:
+    """Run the plugin until a signal ends it."""
+    from fakehw_plugin.daemon import Daemon
+
+    running = asyncio.create_task(_run(Daemon(config)), name="plugin")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not running.cancelled():
+            raise  # not by a signal
+
+
+async def _run(daemon: Daemon) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(daemon.run(), name="daemon")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await daemon.first_live.wait()
+        _load_the_rest(daemon.config)
+        if daemon.config.http is not None:
+            await _serve_web(daemon, daemon.config.http)
+
+
+def _load_the_rest(config: Config) -> None:
+    from fakehw_plugin import deviceplugin
+
+    logs.load()
+    deviceplugin.load(pod_resources=config.pod_resources is not None)
+    gc.freeze()
+    gc.enable()
+
+
+async def _serve_web(daemon: Daemon, address: tuple[str, int]) -> None:
+    """Serve metrics and probes; a port that is taken is the world not being ready."""
+    from importlib import metadata
+
+    from fakehw_plugin import metrics, web
+
+    pages, log = metrics.pages(daemon, version=metadata.version("fakehw")), logs.get_logger()
+    while True:
+        try:
+            async with web.WebServer(address, pages):
+                await asyncio.Event().wait()
+        except errors.EndpointError as error:
+            log.warning("web_not_serving", error=str(error), retry_in_s=WEB_RETRY_S)
+            await asyncio.sleep(WEB_RETRY_S)
