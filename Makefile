@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv reference pictures \
+.PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv reference pictures manifests \
 	cluster build start status pods break mend stop clean e2e fidelity image-size verify-image \
 	faults soak fuzz audit sbom
 
@@ -49,6 +49,9 @@ verify-proto: $(VENV)/.dev ## Check that plugin/kubeletapi is what proto/ genera
 lock: $(VENV)/.dev ## Pin the newest allowed versions, with hashes (deploy/requirements.txt, hack/requirements-dev.txt)
 	hack/update-lock.sh
 
+manifests: ## Write what in deploy/ is another file in another form (alert rules as an object)
+	@$(PYTHON) hack/manifests.py
+
 ##@ Docs
 
 reference: $(VENV)/.dev ## Write docs/reference-flags.md from the commands
@@ -59,7 +62,7 @@ pictures: $(VENV)/.dev ## Draw the pictures of the documentation anew (docs/pict
 
 ##@ Cluster (kind and Docker to make one; kubectl and any cluster for the rest: docs/deploy.md)
 
-export NODE KUBELET_DIR POD_IMAGE IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON
+export NODE KUBELET_DIR POD_IMAGE IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON COMPONENTS TREE KUBELET_ROOT
 
 cluster: ## Make a kind cluster with two workers (CLUSTER=kind)
 	@hack/cluster.sh cluster
@@ -67,7 +70,7 @@ cluster: ## Make a kind cluster with two workers (CLUSTER=kind)
 build: ## Build the image and load it into the kind cluster, if there is one (IMAGE=fakehw:dev)
 	@hack/cluster.sh build
 
-start: ## Build the tree and run the plugin on every node of the current context (OVERLAY=kind NODE1= NODE2=)
+start: ## Build the tree and run the plugin on every node of the current context (OVERLAY=kind NODE1= NODE2= COMPONENTS= TREE=)
 	@hack/cluster.sh start
 
 status: ## Show capacity and allocatable of the nodes

@@ -4,6 +4,8 @@
 #   CLUSTER   kind          the kind cluster; its workers are CLUSTER-worker and CLUSTER-worker2
 #   NODE1 NODE2             the nodes that own the fake node1 and node2, on a cluster that kind did not make
 #   OVERLAY   kind          a folder of deploy/overlays
+#   COMPONENTS              folders of deploy/components, in quotes: "gke monitoring"
+#   TREE      /fakehw       the tree's directory on the nodes; KUBELET_ROOT: their kubelets' --root-dir
 #   ENGINE    docker        docker or podman (build: buildah too)
 #   BASE                    the base image, where it is not the one in deploy/Dockerfile
 #   TREES                   cluster only, Linux: a folder on the host to hold the workers' trees
@@ -11,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 : "${IMAGE:=fakehw:dev}" "${CLUSTER:=kind}" "${OVERLAY:=kind}" "${KUBECTL:=kubectl}" "${KIND:=kind}" "${PYTHON:=python3}"
-: "${NODE1:=$CLUSTER-worker}" "${NODE2:=$CLUSTER-worker2}" "${NAMESPACE:=fakehw}" "${TREES:=}" "${BASE:=}" "${TIMEOUT:=120s}"
+: "${NODE1:=$CLUSTER-worker}" "${NODE2:=$CLUSTER-worker2}" "${NAMESPACE:=fakehw}" "${TREES:=}" "${BASE:=}" "${TIMEOUT:=120s}" "${COMPONENTS:=}" "${TREE:=}" "${KUBELET_ROOT:=}"
 rendered=build/deploy
 
 fail() { echo "make ${target:-}: $*" >&2; exit 1; }
@@ -42,15 +44,29 @@ full_name() { case $1 in */*) echo "$1" ;; *) echo "docker.io/library/$1" ;; esa
 
 is_kind() { command -v "$KIND" >/dev/null && "$KIND" get clusters 2>/dev/null | grep -qx "$CLUSTER"; }
 
-# Makes build/deploy: the folder given, with this image and these nodes.
+# Makes build/deploy: the folder given, with this image, these nodes, these components and paths.
 render() {
-  local source=$1 name=${IMAGE%:*} tag=${IMAGE##*:}
+  local source=$1 name=${IMAGE%:*} tag=${IMAGE##*:} folder resources="../../$1" components=""
+  for folder in $COMPONENTS ${TREE:+paths}; do
+    [ -d "deploy/components/$folder" ] || fail "COMPONENTS=$folder: there is no deploy/components/$folder"
+    components+="${components:+, }../../deploy/components/$folder"
+  done
   case $tag in */* | "$IMAGE") name=$IMAGE tag=latest ;; esac # no tag, or the colon is a port's
   mkdir -p "$rendered"
+  if [ -n "$TREE" ]; then
+    resources+=", paths.yaml"
+    cat > "$rendered/paths.yaml" <<YAML
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: fakehw-paths, annotations: {config.kubernetes.io/local-config: "true"}}
+data: {tree: "$TREE", kubelet: "${KUBELET_ROOT:-/var/lib/kubelet}"}
+YAML
+  fi
   cat > "$rendered/kustomization.yaml" <<YAML
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
-resources: [../../$source]
+resources: [$resources]
+components: [$components]
 images: [{name: fakehw, newName: "$name", newTag: "$tag"}]
 YAML
   if [ "$source" = deploy/overlays/kind ]; then
@@ -96,6 +112,9 @@ write_health() {
   k exec "$pod" -- sh -c 'echo "$1" > "$2"' sh "$1" "$path"
   echo "$(k get "$pod" -o jsonpath='{.spec.nodeName}'):$path <- $1"
 }
+
+# One of the two alone moves both: the other keeps its default.
+if [ -n "$KUBELET_ROOT" ]; then : "${TREE:=/fakehw}"; fi
 
 target=${1:?one of the functions below}
 case $target in

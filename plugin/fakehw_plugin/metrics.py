@@ -36,7 +36,9 @@ class _PluginCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         daemon, counts = self._daemon, self._daemon.telemetry
-        devices = GaugeMetricFamily("fakehw_devices", "Devices in the list.", labels=["resource", "node", "health"])
+        devices = GaugeMetricFamily(
+            "fakehw_devices", "Devices in the list.", labels=["resource", "fake_node", "health"]
+        )
         for (resource, node), by_health in counts.devices.items():
             for health, count in by_health.items():
                 devices.add_metric([resource, node, health], count)

@@ -390,7 +390,7 @@ async def test_the_plugin_tells_its_probes_and_prometheus(cluster: Cluster) -> N
     hand = await cluster.pod_on(NODE2, HAND)
     plugin = await cluster.client.get(Pod, await cluster.pod_on(NODE2, eyes.PLUGIN), namespace=PLUGIN_NAMESPACE)
     script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
-    for path, text in (("readyz", f"[+] {mydevice(3)} live"), ("metrics", 'fakehw_devices{health="Healthy",')):
+    for path, text in (("readyz", f"[+] {mydevice(3)} live"), ("metrics", 'fakehw_devices{fake_node="')):
         url = f"http://{plugin.status.podIP}:9115/{path}"
         done = await cluster.client.exec(
             hand, namespace=PLUGIN_NAMESPACE, command=["python3", "-c", script, url], stdout=True, stderr=True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSIONS = [one for one in dict.fromkeys(utils.all_versions()) if tuple(map(int, one.split("."))) >= (1, 30)]
-KUSTOMIZATIONS = ["base", "hand", "overlays/kind", "overlays/nvidia"]
+KUSTOMIZATIONS = ["base", "hand", "overlays/kind", "overlays/nvidia", "overlays/read-only-root"]
 needs_kubectl = pytest.mark.skipif(not deployment.have_kubectl(), reason="kubectl renders overlays, and is missing")
 
 
@@ -78,21 +78,6 @@ def test_another_vendors_name_takes_an_overlay_with_a_topology_and_nothing_else(
     name = deployment.one(other, "ConfigMap")["metadata"]["name"]
     assert {"name": "topology", "configMap": {"name": name}} in spec["volumes"]
     assert name != deployment.one(base, "ConfigMap")["metadata"]["name"], "so that a new topology rolls the DaemonSet"
-
-
-@needs_kubectl
-def test_device_nodes_add_mknod_to_the_init_container_alone(tmp_path: Path) -> None:
-    folder = DEPLOY.parent / "build" / tmp_path.name
-    folder.mkdir(parents=True)
-    kustomization = folder / "kustomization.yaml"
-    try:
-        kustomization.write_text("resources: [../../deploy/base]\ncomponents: [../../deploy/components/device-nodes]\n")
-        found = deployment.containers(deployment.rendered(folder), node="any")
-    finally:
-        kustomization.unlink()
-        folder.rmdir()
-    assert (found["fakehw"].add, found["fakehw"].drop) == (("MKNOD",), ("ALL",))
-    assert found["plugin"].add == ()
 
 
 @pytest.mark.parametrize("name", ["fakehw", "plugin"])

@@ -1,0 +1,199 @@
+"""The components for clusters of other kinds, as kubectl renders them: on the plugin, on the hand, and on both at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from kubernetes_validate import utils
+
+from hack import deployment, manifests
+from hack.deployment import DEPLOY, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSIONS = [one for one in dict.fromkeys(utils.all_versions()) if tuple(map(int, one.split("."))) >= (1, 30)]
+COMPONENTS = sorted(path.parent.name for path in DEPLOY.glob("components/*/kustomization.yaml"))
+FOREIGN = {"SecurityContextConstraints", "PodMonitor", "PrometheusRule"}  # kinds that a cluster has by an operator
+PATHS = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: fakehw-paths, annotations: {config.kubernetes.io/local-config: "true"}}
+data: {tree: /var/lib/fakehw, kubelet: /data/kubelet}
+"""
+
+pytestmark = pytest.mark.skipif(not deployment.have_kubectl(), reason="kubectl renders overlays, and is missing")
+
+
+@contextlib.contextmanager
+def overlay(resources: list[str], components: list[str]) -> Iterator[Path]:
+    """A folder beside deploy/ that lists these, as a user's overlay does."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as name:
+        folder = Path(name)
+        listed = [f"../../deploy/{one}" for one in resources]
+        if "paths" in components:
+            (folder / "paths.yaml").write_text(PATHS)
+            listed.append("paths.yaml")
+        parts = [f"../../deploy/components/{one}" for one in components]
+        (folder / "kustomization.yaml").write_text(json.dumps({"resources": listed, "components": parts}))
+        yield folder
+
+
+def rendered(resources: list[str], components: list[str]) -> list[deployment.Object]:
+    with overlay(resources, components) as folder:
+        return deployment.rendered(folder)
+
+
+def pod_of(objects: list[deployment.Object], name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = deployment.one(objects, "DaemonSet", name)["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("resources", [["base"], ["hand"], ["base", "hand"]], ids=" ".join)
+def test_each_component_renders_alone_to_valid_objects(component: str, resources: list[str]) -> None:
+    for one in rendered(resources, [component]):
+        if one["kind"] in FOREIGN:
+            continue
+        for version in (VERSIONS[0], VERSIONS[-1]):
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_all_components_go_together() -> None:
+    together = [one for one in COMPONENTS if one != "selinux"]  # which openshift brings along
+    objects = rendered(["base", "hand"], together)
+    names = [(one["kind"], one["metadata"]["name"]) for one in objects]
+    assert len(names) == len(set(names))
+    for one in objects:
+        if one["kind"] not in FOREIGN:
+            kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+
+
+@pytest.mark.parametrize("components", [["device-nodes"], ["device-nodes", "selinux"], ["openshift", "device-nodes"]])
+def test_device_nodes_give_mknod_to_the_container_that_builds_and_to_no_other(components: list[str]) -> None:
+    found = deployment.containers(rendered(["base"], components), node="any")
+    assert {name: one.add for name, one in found.items() if one.add} == {"fakehw": ("MKNOD",)}
+    assert all(one.drop == ("ALL",) for one in found.values())
+
+
+def test_paths_move_the_tree_and_what_follows_the_kubelet_and_nothing_else() -> None:
+    objects = rendered(["base", "hand"], ["paths"])
+    assert "fakehw-paths" not in [one["metadata"]["name"] for one in objects], "it only feeds the component"
+    volumes = {one["name"]: one.get("hostPath", {}).get("path") for one in pod_of(objects, "fakehw-plugin")["volumes"]}
+    assert volumes == {
+        "topology": None,
+        "tree": "/var/lib/fakehw",
+        "device-plugins": "/var/lib/kubelet/device-plugins",  # does not follow --root-dir (contract PATH-1)
+        "pod-resources": "/data/kubelet/pod-resources",  # does (PATH-2)
+    }
+    (tree,) = pod_of(objects, "fakehw-hand")["volumes"]
+    assert tree["hostPath"]["path"] == "/var/lib/fakehw"
+    plugin = deployment.containers(objects, node="any")["plugin"]
+    assert plugin.env["FAKEHW_HOST_ROOT"] == "/var/lib/fakehw", "what pods get is mounted from where the node has it"
+    assert plugin.env["FAKEHW_ROOT"] == "/fakehw"
+    before = deployment.containers(rendered(["base", "hand"], []), node="any")["plugin"]
+    assert {mount.path for mount in plugin.mounts} == {mount.path for mount in before.mounts}
+
+
+def test_paths_say_what_is_missing_where_nobody_names_them() -> None:
+    with overlay(["base"], ["paths"]) as folder:
+        (folder / "kustomization.yaml").write_text(
+            "resources: [../../deploy/base]\ncomponents: [../../deploy/components/paths]\n"
+        )
+        done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "fakehw-paths" in done.stderr
+
+
+def test_gkes_quota_admits_the_priority_that_the_pods_have() -> None:
+    objects = rendered(["base"], ["gke"])
+    quota = deployment.one(objects, "ResourceQuota")
+    (scope,) = quota["spec"]["scopeSelector"]["matchExpressions"]
+    assert scope["values"] == [pod_of(objects, "fakehw-plugin")["priorityClassName"]]
+    assert quota["metadata"]["namespace"] == "fakehw"
+
+
+def test_the_constraint_of_openshift_allows_what_the_pods_ask_for_and_no_privilege() -> None:
+    objects = rendered(["base", "hand"], ["openshift", "device-nodes"])
+    allowed = deployment.one(objects, "SecurityContextConstraints")
+    assert not [name for name, value in allowed.items() if name.startswith("allowHost") and value and "Dir" not in name]
+    assert not allowed["allowPrivilegedContainer"]
+    assert not allowed["allowPrivilegeEscalation"]
+    account = deployment.one(objects, "ServiceAccount")["metadata"]["name"]
+    binding = deployment.one(objects, "RoleBinding")
+    role = deployment.one(objects, "Role")
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "fakehw"}]
+    assert (binding["roleRef"]["name"], role["rules"][0]["resourceNames"]) == (role["metadata"]["name"], ["fakehw"])
+    for name in ("fakehw-plugin", "fakehw-hand"):
+        pod = pod_of(objects, name)
+        assert pod["serviceAccountName"] == account
+        kinds = {next(key for key in volume if key != "name") for volume in pod["volumes"]}
+        assert kinds <= set(allowed["volumes"])
+        for container in (*pod.get("initContainers", ()), *pod["containers"]):
+            added = container["securityContext"]["capabilities"].get("add", [])
+            assert set(added) <= set(allowed["allowedCapabilities"])
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_selinux_labels_the_tree_before_it_is_built_and_leaves_no_category_on_it() -> None:
+    objects = rendered(["base", "hand"], ["selinux"])
+    pod = pod_of(objects, "fakehw-plugin")
+    assert [one["name"] for one in pod["initContainers"]] == ["label", "fakehw"]
+    label, build = pod["initContainers"]
+    assert "system_u:object_r:container_file_t:s0 /fakehw" in label["command"][-1]
+    assert label["volumeMounts"] == [{"name": "tree", "mountPath": "/fakehw"}]
+    (plugin,) = pod["containers"]
+    hand = pod_of(objects, "fakehw-hand")["securityContext"]
+    for one in (label["securityContext"], build["securityContext"], plugin["securityContext"], hand):
+        assert one["seLinuxOptions"]["level"] == "s0", "or only containers of the same categories could read it"
+
+
+def test_the_label_is_left_alone_where_there_is_no_selinux() -> None:
+    label, _ = pod_of(rendered(["base"], ["selinux"]), "fakehw-plugin")["initContainers"]
+    context = Path("/proc/self/attr/current")
+    with contextlib.suppress(OSError):
+        if context.read_text().count(":") >= 3:
+            pytest.skip("this machine has SELinux")
+    done = subprocess.run(label["command"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["fakehw-plugin", "fakehw-hand"])
+def test_nothing_lands_on_nodes_without_a_kubelet(name: str) -> None:
+    pod = pod_of(rendered(["base", "hand"], []), name)
+    assert pod["tolerations"] == [{"operator": "Exists"}], "which alone would lead onto KWOK's nodes"
+    (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [{"key": "type", "operator": "NotIn", "values": ["kwok", "virtual-kubelet"]}]
+
+
+def test_monitoring_scrapes_the_port_that_the_plugin_has() -> None:
+    objects = rendered(["base"], ["monitoring"])
+    monitor = deployment.one(objects, "PodMonitor")
+    daemon_set = deployment.one(objects, "DaemonSet", "fakehw-plugin")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
+    assert endpoint["port"] in [port["name"] for port in container["ports"]]
+    labels = daemon_set["spec"]["template"]["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    board = deployment.one(objects, "ConfigMap", "fakehw-dashboard")
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(board["data"]["fakehw.json"])["uid"] == "fakehw"
+
+
+@pytest.mark.parametrize("path", manifests.written(), ids=lambda path: path.name)
+def test_what_is_made_of_other_files_is_made_anew(path: Path) -> None:
+    assert path.read_text() == manifests.written()[path], "run make manifests"
+
+
+def test_the_operators_rule_is_the_rule_file() -> None:
+    rule = deployment.one(rendered(["base"], ["monitoring"]), "PrometheusRule")
+    assert rule["spec"] == yaml.safe_load((DEPLOY / "components/monitoring/alerts.yaml").read_text())
