@@ -26,6 +26,28 @@ def rounds_of(subjects: dict[str, str], rounds: int) -> list[tuple[str, str]]:
     ]
 
 
+def measure_served(result: report.Report, name: str, one: subject.Stage, plugin: measures.Served, *, few: bool) -> None:
+    """Measure a plugin that is up, and the floors beside it."""
+    size = one.count
+    result.add(f"RSS idle, N={size} (MiB)", name, [subject.rss_kib(plugin.process.pid) / 1024])
+    with result.measuring(f"first list of a second stream, N={size} (ms)", name) as add:
+        add(measures.warm_list(plugin.peer, 5 if few else 30))
+    calls = 200 if few else 2_000
+    with result.measuring(f"Allocate, N={size} (ms)", name) as add:
+        samples, throughput = measures.allocate(plugin, calls)
+        add(samples)
+        result.add(f"Allocate 16 at a time, N={size} (calls/s)", name, [throughput])
+    samples, throughput = measures.floor_allocate(one, calls)
+    result.add(f"Allocate, N={size} (ms)", "floor: bare grpc.aio", samples)
+    result.add(f"Allocate 16 at a time, N={size} (calls/s)", "floor: bare grpc.aio", [throughput])
+    with result.measuring(f"health write to list, N={size} (ms)", name) as add:
+        add(measures.health_latency(plugin.peer, one, 20 if few else 200))
+        if size == 1_000:
+            flips = measures.flips_at_once(plugin.peer, one)
+            result.add("1,000 flips at once, last write to whole list (ms)", name, [flips["converged"]])
+            result.add("1,000 flips at once (lists)", name, [flips["lists"]])
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
@@ -43,39 +65,38 @@ def main() -> None:
     result = report.Report(machine=machine())
 
     for name, command in rounds_of(subjects, rounds * 3):
-        result.add("cold start to Register, N=8 (ms)", name, [(start := measures.cold_start(command, 8))["register"]])
-        result.add("cold start to first list, N=8 (ms)", name, [start["list"]])
+        with result.measuring("cold start to Register, N=8 (ms)", name):
+            registered, listed = measures.cold_start(command, 8)
+            result.add("cold start to Register, N=8 (ms)", name, [registered])
+            result.add("cold start to first list, N=8 (ms)", name, [listed])
         result.add("cold start to Register, N=8 (ms)", "floor: import grpc", [measures.import_grpc()])
     for size in sizes:
         for name, command in rounds_of(subjects, rounds):
-            with subject.stage(size) as one, measures.served(command, one) as (process, peer, _, listed, length):
-                result.add(f"cold start to first list, N={size} (ms)", name, [listed])
-                result.add(f"list, N={size} (bytes)", name, [length])
-                result.add(f"RSS idle, N={size} (MiB)", name, [subject.rss_kib(process.pid) / 1024])
-                result.add(
-                    f"first list of a second stream, N={size} (ms)", name, measures.warm_list(peer, 5 if few else 30)
-                )
-                calls = 200 if few else 2_000
-                samples, throughput = measures.allocate(peer, calls)
-                result.add(f"Allocate, N={size} (ms)", name, samples)
-                result.add(f"Allocate 16 at a time, N={size} (calls/s)", name, [throughput])
-                samples, throughput = measures.floor_allocate(one, calls)
-                result.add(f"Allocate, N={size} (ms)", "floor: bare grpc.aio", samples)
-                result.add(f"Allocate 16 at a time, N={size} (calls/s)", "floor: bare grpc.aio", [throughput])
-                changes = 20 if few else 200
-                result.add(f"health write to list, N={size} (ms)", name, measures.health_latency(peer, one, changes))
-                if size == 1_000:
-                    flips = measures.flips_at_once(peer, one)
-                    result.add("1,000 flips at once, last write to whole list (ms)", name, [flips["converged"]])
-                    result.add("1,000 flips at once (lists)", name, [flips["lists"]])
-            with subject.stage(size) as one:  # without a plugin that would follow the same files on the same cores
-                hop = measures.floor_hop(one, changes, int(length))
-                result.add(f"health write to list, N={size} (ms)", "floor: inotify + hop", hop)
+            with (
+                result.measuring(f"cold start to first list, N={size} (ms)", name),
+                subject.stage(size) as one,
+                measures.served(command, one) as plugin,
+            ):
+                result.add(f"cold start to first list, N={size} (ms)", name, [plugin.listed_ms])
+                result.add(f"list, N={size} (bytes)", name, [float(len(plugin.message))])
+                measure_served(result, name, one, plugin, few=few)
+            if name == OURS:
+                # Without a plugin that would follow the same files on the same cores.
+                with subject.stage(size) as one:
+                    hop = measures.floor_hop(one, 20 if few else 200, len(plugin.message))
+                    result.add(f"health write to list, N={size} (ms)", "floor: inotify + hop", hop)
+                    reading = measures.floor_read(one)
+                    result.add(f"cold start to first list, N={size} (ms)", "floor: bare reading", [reading])
     for name, command in rounds_of(subjects, 1):
-        result.add("kubelet restart to list (ms)", name, measures.recovery(command, 5 if few else 50))
+        with result.measuring("kubelet restart to list (ms)", name):
+            result.add("kubelet restart to list (ms)", name, measures.recovery(command, 5 if few else 200))
         for size in (8, 10_000)[: 1 if few else 2]:
-            with subject.stage(size) as one, measures.served(command, one) as (process, *_):
-                quiet = measures.idle(process.pid, 2 if few else 10)
+            with (
+                result.measuring(f"idle 10 s, N={size} (CPU ms)", name),
+                subject.stage(size) as one,
+                measures.served(command, one) as plugin,
+            ):
+                quiet = measures.idle(plugin.process.pid, 2 if few else 10)
                 result.add(f"idle 10 s, N={size} (CPU ms)", name, [quiet["cpu_ms"]])
                 result.add(f"idle 10 s, N={size} (time slices)", name, [quiet["slices"]])
     with subject.stage(0) as one:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -44,6 +45,38 @@ def hop(path: str, directories: list[str], payload_bytes: int) -> None:
                 connection.sendall(payload)
 
 
+def read(root: str) -> None:
+    """Import grpc, then make the system calls of a first reading of `root`, and nothing of what they say.
+
+    Those of the scanner for each device, found with strace: a look at the directory, a watch, two files.
+    """
+    import grpc  # noqa: F401  # no plugin on this stack starts without it
+    import inotify_simple
+
+    inotify = inotify_simple.INotify()
+    flags = inotify_simple.flags
+    mask = flags.MODIFY | flags.ATTRIB | flags.CLOSE_WRITE | flags.CREATE | flags.DELETE | flags.DELETE_SELF
+    directory_flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY
+    file_flags = os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    class_path = f"{root}/n/dev1"
+    class_fd = os.open(class_path, directory_flags)
+    for name in os.listdir(class_fd):  # noqa: PTH208  # as the scanner does
+        if not name.isdecimal():
+            continue
+        os.stat(name, dir_fd=class_fd, follow_symlinks=False)
+        inotify.add_watch(f"{class_path}/{name}", mask)
+        fd = os.open(name, directory_flags, dir_fd=class_fd)
+        for attribute in ("health", "numa_node"):
+            os.stat(attribute, dir_fd=fd, follow_symlinks=False)
+            file_fd = os.open(attribute, file_flags, dir_fd=fd)
+            os.fstat(file_fd)
+            os.read(file_fd, 4097)
+            os.close(file_fd)
+        with contextlib.suppress(FileNotFoundError):
+            os.stat("node", dir_fd=fd, follow_symlinks=False)
+        os.close(fd)
+
+
 async def bare(path: str) -> None:
     """Answer Allocate with a constant, by the same gRPC stack that the plugin uses."""
     import grpc
@@ -67,6 +100,8 @@ if __name__ == "__main__":
     os.environ["GRPC_VERBOSITY"] = "NONE"
     if kind == "echo":
         echo(path)
+    elif kind == "read":
+        read(path)
     elif kind == "hop":
         hop(path, rest[1:], int(rest[0]))
     else:

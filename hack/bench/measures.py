@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from concurrent import futures
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from hack.bench import kubelet, subject
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,31 +26,71 @@ if TYPE_CHECKING:
     from hack.bench.subject import Stage
 
 
+ANSWER_S: Final = 10.0
+"""How long a plugin may take for something that others do by events; beyond it, it is taken not to do it at all."""
+
+
+class NotMeasuredError(Exception):
+    """The plugin does not do what is measured; the text says how that showed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A plugin that is registered and has sent its devices."""
+
+    process: subprocess.Popen[bytes]
+    peer: kubelet.Peer
+    registered_ms: float
+    """From exec to its Register call."""
+    listed_ms: float
+    """From exec to the list with all its devices."""
+    message: bytes
+    """That list."""
+
+    @property
+    def devices(self) -> list[str]:
+        """Return the IDs of its healthy devices, whatever it calls them."""
+        listed = pluginapi.ListAndWatchResponse.FromString(self.message).devices
+        return [device.ID for device in listed if device.health == constants.HEALTHY]
+
+
 @contextlib.contextmanager
-def served(command: str, one: Stage) -> Iterator[tuple[subprocess.Popen[bytes], kubelet.Peer, float, float, float]]:
-    """Start a plugin under a kubelet; yields process, peer, and ms from exec to Register and to the first list."""
+def served(command: str, one: Stage) -> Iterator[Served]:
+    """Start a plugin under a kubelet; NotMeasuredError if it does not register or lists too few."""
     with kubelet.BenchKubelet(one.plugin_dir) as registry:
         began = subject.now()
         with subject.running(command, one) as process:
-            at, peer = registry.next_peer()
-            first, message = peer.next_list()
-            count = len(pluginapi.ListAndWatchResponse.FromString(message).devices)
+            try:
+                at, peer = registry.next_peer(timeout=6 * ANSWER_S)
+            except queue.Empty:
+                raise NotMeasuredError(f"no Register within {6 * ANSWER_S:g} s: {one.last_words()}") from None
+            count = -1
             while count < one.count:  # a plugin may list what it finds little by little
-                first, message = peer.next_list()
+                try:
+                    first, message = peer.next_list(timeout=6 * ANSWER_S if count < 0 else ANSWER_S)
+                except queue.Empty:
+                    raise NotMeasuredError(f"{max(count, 0)} of {one.count} devices listed") from None
                 count = len(pluginapi.ListAndWatchResponse.FromString(message).devices)
-            yield process, peer, (at - began) * 1e3, (first - began) * 1e3, float(len(message))
+            yield Served(process, peer, (at - began) * 1e3, (first - began) * 1e3, message)
 
 
-def cold_start(command: str, count: int) -> dict[str, float]:
+def cold_start(command: str, count: int) -> tuple[float, float]:
     """From exec to the Register call and to the first whole list."""
-    with subject.stage(count) as one, served(command, one) as (_, _, registered, listed, size):
-        return {"register": registered, "list": listed, "bytes": size}
+    with subject.stage(count) as one, served(command, one) as plugin:
+        return plugin.registered_ms, plugin.listed_ms
 
 
 def import_grpc() -> float:
     """From exec to exit of an interpreter that imports grpc: the floor of any start on this stack."""
     began = subject.now()
     subprocess.run([sys.executable, "-c", "import grpc"], check=True)
+    return (subject.now() - began) * 1e3
+
+
+def floor_read(one: Stage) -> float:
+    """From exec to exit of a bare loop with the system calls of a first reading: the floor of a first list."""
+    began = subject.now()
+    subprocess.run([sys.executable, "-m", "hack.bench.floors", "read", str(one.root)], check=True)
     return (subject.now() - began) * 1e3
 
 
@@ -76,16 +118,22 @@ def _throughput(call: grpc.UnaryUnaryMultiCallable, request: bytes, calls: int) 
         return calls / (subject.now() - began)
 
 
-def allocate(peer: kubelet.Peer, calls: int) -> tuple[list[float], float]:
+def allocate(plugin: Served, calls: int) -> tuple[list[float], float]:
     """One device, one call after the other; then calls a second of 16 at a time."""
-    return _allocate(str(peer.socket_path), calls)
+    if not plugin.devices:
+        raise NotMeasuredError("it lists no healthy device")
+    try:
+        return _allocate(str(plugin.peer.socket_path), calls, plugin.devices[0])
+    except grpc.RpcError as error:
+        raise NotMeasuredError(f"Allocate of {plugin.devices[0]}: {error}") from None
 
 
-def _allocate(path: str, calls: int) -> tuple[list[float], float]:
+def _allocate(path: str, calls: int, device_id: str) -> tuple[list[float], float]:
     # A channel of its own: one that carries a stream as well makes this client slower, and the floor has no stream.
     with grpc.insecure_channel(f"unix:{path}", options=kubelet.OPTIONS) as channel:
         call = channel.unary_unary("/v1beta1.DevicePlugin/Allocate")
-        return _time_calls(call, _request("n-dev1-1"), calls), _throughput(call, _request("n-dev1-1"), calls)
+        request = _request(device_id)
+        return _time_calls(call, request, calls), _throughput(call, request, calls)
 
 
 @contextlib.contextmanager
@@ -108,7 +156,7 @@ def floor(kind: str, one: Stage, *arguments: str) -> Iterator[str]:
 def floor_allocate(one: Stage, calls: int) -> tuple[list[float], float]:
     """The same against a bare grpc.aio handler that returns a constant."""
     with floor("bare", one) as path:
-        return _allocate(path, calls)
+        return _allocate(path, calls, "n-dev1-1")
 
 
 def floor_echo(one: Stage, rounds: int) -> list[float]:
@@ -152,7 +200,10 @@ def _flip(one: Stage, change: int, arrivals: queue.SimpleQueue[float]) -> float:
     time.sleep(0.01)  # one change at a time: what is measured is latency, not coalescing
     began = subject.now()
     path.write_bytes(word)
-    return (arrivals.get(timeout=10) - began) * 1e3
+    try:
+        return (arrivals.get(timeout=ANSWER_S) - began) * 1e3
+    except queue.Empty:
+        raise NotMeasuredError(f"no list within {ANSWER_S:g} s of a health write") from None
 
 
 def health_latency(peer: kubelet.Peer, one: Stage, changes: int) -> list[float]:
@@ -167,10 +218,11 @@ def health_latency(peer: kubelet.Peer, one: Stage, changes: int) -> list[float]:
 
     thread = threading.Thread(target=forward, daemon=True)
     thread.start()
-    samples = [_flip(one, change, arrivals) for change in range(changes)]
-    stop.set()
-    thread.join()
-    return samples
+    try:
+        return [_flip(one, change, arrivals) for change in range(changes)]
+    finally:
+        stop.set()
+        thread.join()
 
 
 def flips_at_once(peer: kubelet.Peer, one: Stage) -> dict[str, float]:
@@ -194,10 +246,14 @@ def recovery(command: str, tries: int) -> list[float]:
         with first, subject.running(command, one):
             first.next_peer()[1].next_list()
             first.__exit__()
-            for _ in range(tries):
+            deadline = subject.now() + 6 * ANSWER_S  # for those that poll: fewer tries, not a longer run
+            while len(samples) < tries and subject.now() < deadline:
                 with kubelet.gone_and_back(one.plugin_dir) as registry:
                     began = subject.now()
-                    samples.append((registry.next_peer()[1].next_list()[0] - began) * 1e3)
+                    try:
+                        samples.append((registry.next_peer(3 * ANSWER_S)[1].next_list(ANSWER_S)[0] - began) * 1e3)
+                    except queue.Empty:
+                        raise NotMeasuredError(f"not back {4 * ANSWER_S:g} s after the kubelet") from None
     return samples
 
 

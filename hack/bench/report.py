@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import statistics
 from collections import defaultdict
@@ -9,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pygal
 
+from hack.bench.measures import NotMeasuredError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -30,11 +34,20 @@ class Report:
 
     def __init__(self, machine: dict[str, Any]) -> None:
         self.machine = machine
+        self.left_out: dict[str, str] = {}
         self._rounds: defaultdict[str, defaultdict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
 
     def add(self, measure: str, name: str, samples: list[float]) -> None:
         """Add one round of a subject."""
         self._rounds[measure][name].append(samples)
+
+    @contextlib.contextmanager
+    def measuring(self, measure: str, name: str) -> Iterator[Callable[[list[float]], None]]:
+        """Give a way to add to `measure`; what cannot be measured is left out, and said under the table."""
+        try:
+            yield lambda samples: self.add(measure, name, samples)
+        except NotMeasuredError as error:
+            self.left_out[f"{name}: {measure}"] = str(error)
 
     def ratios(self, measure: str) -> dict[str, float]:
         """Return the first subject's median relative to each other's, paired by round."""
@@ -64,7 +77,7 @@ class Report:
             }
             for measure in self._rounds
         }
-        return {"machine": self.machine, "measures": measures}
+        return {"machine": self.machine, "measures": measures, "left out": self.left_out}
 
     def table(self) -> str:
         """Return a Markdown table."""
@@ -79,8 +92,16 @@ class Report:
             for number, (name, rounds) in enumerate(self._ordered(measure)):
                 values = summary([one for samples in rounds for one in samples])
                 cells = " | ".join(_number(values[key]) for key in ("min", "p50", "p99", "max"))
-                ratio = next((f"{value:.2f}" for key, value in ratios.items() if key.endswith(f"/ {name}")), "")
+                ratio = next(
+                    (
+                        f"{value:.2f}" if value >= 0.1 else f"{value:.1g}"
+                        for key, value in ratios.items()
+                        if key.endswith(f"/ {name}")
+                    ),
+                    "",
+                )
                 lines.append(f"| {'' if number else measure} | {name} | {cells} | {ratio} |")
+        lines += ["", *(f"not measured: {what}: {why}" for what, why in self.left_out.items())] if self.left_out else []
         return "\n".join(lines)
 
     def plot(self, out: Path) -> None:

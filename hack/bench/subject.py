@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OURS = f"{sys.executable} -m plugin --root {{root}} --plugin-dir {{plugin_dir}} --pod-resources '' --http 127.0.0.1:0"
+OURS = (
+    f"{sys.executable} -m fakehw_plugin --root {{root}} --plugin-dir {{plugin_dir}} --pod-resources ''"
+    " --http 127.0.0.1:0"
+)
 RESOURCE = "bench.example/device"
 
 
@@ -41,6 +44,11 @@ class Stage:
     def health(self, number: int) -> Path:
         """Return the health file of a device."""
         return self.root / "n" / "dev1" / str(number) / "health"
+
+    def last_words(self) -> str:
+        """Return the last line that the plugin wrote, for an error."""
+        lines = (self.base / "log").read_text(errors="replace").strip().splitlines()
+        return lines[-1][:200] if lines else "it wrote nothing"
 
 
 @contextlib.contextmanager
