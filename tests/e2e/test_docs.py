@@ -120,19 +120,6 @@ async def test_the_tutorial_happens_as_it_is_told() -> None:
 # Examples.
 
 
-def test_the_test_in_the_scheduler_page_passes_as_it_stands(tmp_path: Path) -> None:
-    (code,) = blocks(DOCS / "how-to-test-your-scheduler.md", "python")
-    (tmp_path / "test_example.py").write_text(code)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    flags = ["-q", "-p", "no:cacheprovider", "-c", str(tmp_path / "pytest.ini"), "--basetemp", str(tmp_path / "b")]
-    if "pytest11" not in (REPOSITORY / "pyproject.toml").read_text():
-        flags += ["-p", "fakekubelet.pytest_plugin"]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", *flags, str(tmp_path)], capture_output=True, text=True, timeout=60
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_spec_and_scenario_in_a_page_is_valid(page: Path) -> None:
     for text in blocks(page, "yaml"):

@@ -12,24 +12,42 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "testing-your-plugin.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "testing-your-plugin.md"
 BIN = Path(sys.executable).parent
+WITH_TESTS = ("testing-your-plugin.md", "how-to-test-your-scheduler.md", "fake-kubelet.md")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: Path = PAGE) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for block in blocks("python"):
-        (tmp_path / block.split("\n", 1)[0].removeprefix("# ")).write_text(block)
-    return tmp_path
+    """A folder with nothing in it but what one copies from the pages, each block under the name in its first line."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for page in WITH_TESTS:
+        for block in blocks("python", DOCS / page):
+            (folder / block.split("\n", 1)[0].removeprefix("# ")).write_text(block)
+    return folder
 
 
 def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    environ.pop("PYTEST_ADDOPTS", None)
     return subprocess.run(command, cwd=directory, env=environ, capture_output=True, text=True, timeout=110, check=False)
+
+
+def pytest_says(project: Path, *arguments: str) -> str:
+    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments], project)
+    return done.stdout + done.stderr
+
+
+def test_every_page_with_a_test_in_it_is_played() -> None:
+    pages = {page.name for page in DOCS.glob("*.md") if any("def test_" in block for block in blocks("python", page))}
+
+    assert pages == set(WITH_TESTS)
 
 
 def test_the_plugin_has_40_lines() -> None:
@@ -38,18 +56,27 @@ def test_the_plugin_has_40_lines() -> None:
     assert len(code) <= 40
 
 
-def test_the_tests_pass_with_nothing_but_the_installed_fixtures(project: Path) -> None:
-    done = run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", "b", "test_dongle.py"], project
-    )
-
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+PLAIN = ("test_dongle.py", "test_scheduler.py", "test_three_dongles.py", "test_cluster.py")
 
 
-def test_the_fixtures_cost_other_peoples_tests_no_grpc() -> None:
-    code = "import sys, fakekubelet.pytest_plugin; sys.exit('grpc' in sys.modules or 'google.protobuf' in sys.modules)"
+def test_the_copied_tests_pass_with_no_setting_of_ours(project: Path) -> None:
+    said = pytest_says(project, *PLAIN, "test_dongle_async.py")
 
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert "7 passed" in said, said
+
+
+def test_the_plain_ones_pass_without_pytest_asyncio(project: Path) -> None:
+    said = pytest_says(project, "-p", "no:asyncio", "-p", "no:anyio", *PLAIN)
+
+    assert "6 passed" in said, said
+    assert "warning" not in said, said
+
+
+def test_an_async_test_without_pytest_asyncio_is_told_what_it_needs(project: Path) -> None:
+    said = pytest_says(project, "-p", "no:asyncio", "-p", "no:anyio", "test_dongle_async.py")
+
+    assert "an async test that uses fake_kubelet needs a plugin that runs async tests" in said
+    assert "Traceback" not in said
 
 
 def test_the_kit_finds_what_the_page_says(project: Path) -> None:
