@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
@@ -15,7 +16,7 @@ from tests.factories import make_config, make_tree
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon, shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fakekubelet import FakeKubelet
@@ -141,8 +142,58 @@ async def test_names_that_cannot_be_devices_are_passed_over(root: Path, plugin_d
         await devices_are(kubelet, R3, HEALTHY)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads what nobody may read")
+@pytest.fixture
+def nobody(root: Path) -> Iterator[None]:
+    """Be somebody whom modes concern; root reads what nobody may read."""
+    uid = os.geteuid()
+    if uid == 0:
+        for path in (root.parent, root, *root.rglob("*")):
+            os.chown(path, 65534, 65534)
+        os.seteuid(65534)
+    yield
+    os.seteuid(uid)
+    for path in (root, root / "node2", root / "node2/dev3"):
+        path.chmod(0o755)
+
+
+@pytest.mark.usefixtures("nobody")
 async def test_an_unreadable_health_file_is_unhealthy(root: Path, plugin_dir: Path, kubelet: FakeKubelet) -> None:
     (root / "node2/dev3/2/health").chmod(0)
     async with running_daemon(make_config(root, plugin_dir)):
         await devices_are(kubelet, R3, HEALTHY | {"node2-dev3-2": "Unhealthy"})
+
+
+@pytest.mark.usefixtures("nobody")
+@pytest.mark.parametrize("closed", ["node2/dev3", "node2"])
+async def test_devices_in_a_directory_that_was_closed_are_unhealthy_until_it_opens(
+    closed: str, root: Path, plugin_dir: Path, kubelet: FakeKubelet
+) -> None:
+    """Nothing can be known of them, and nothing of them can be given to a pod."""
+    with capture_logs() as logs:
+        async with running_daemon(make_config(root, plugin_dir)) as daemon:
+            await devices_are(kubelet, R3, HEALTHY)
+            (root / closed).chmod(0)
+            await devices_are(kubelet, R3, dict.fromkeys(HEALTHY, "Unhealthy"))
+            device = daemon.inventories.by_resource[R3].get("node2-dev3-1")
+            (root / closed).chmod(0o755)
+            await devices_are(kubelet, R3, HEALTHY)
+
+    assert device is not None
+    assert device.reason == f"{'class' if '/' in closed else 'node'} directory cannot be opened: Permission denied"
+    told = [(entry["path"], entry["reason"]) for entry in logs if entry["event"] == "directory_not_opened"]
+    assert told == [(str(root / closed), "Permission denied")]
+
+
+@pytest.mark.usefixtures("nobody")
+async def test_a_root_that_may_not_be_read_is_not_ready_and_says_why(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet
+) -> None:
+    root.chmod(0)
+    with capture_logs() as logs:
+        async with running_daemon(make_config(root, plugin_dir)) as daemon:
+            await daemon.first_live.wait()
+            assert not daemon.is_ready
+            root.chmod(0o755)
+            await devices_are(kubelet, R3, HEALTHY)
+
+    assert [entry["reason"] for entry in logs if entry["event"] == "tree_not_ready"] == ["Permission denied"]

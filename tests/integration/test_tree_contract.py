@@ -22,7 +22,7 @@ from tests.factories import make_config
 from tests.running import devices_are, listed, running_daemon
 
 if TYPE_CHECKING:
-    from fakehw_plugin.tree.reader import Changes
+    from fakehw_plugin.tree.known import Changes
 
 SEED = Path(__file__).parents[2] / "deploy" / "base" / "topology.yaml"
 R1, R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (1, 2, 3))

@@ -54,13 +54,13 @@ def test_a_missing_health_file_is_unhealthy_and_may_be_about_to_appear(fs: FakeF
     fd = os.open("/dev3/1", os.O_RDONLY)
 
     assert attributes.read_health(dir_fd=fd) == attributes.HealthReading(
-        Health.UNHEALTHY, "health file is missing", is_settled=False
+        Health.UNHEALTHY, "health file is missing", is_whole=False
     )
 
 
 @pytest.mark.parametrize("content", [b"", b"unh", b"heal"], ids=["empty", "half unhealthy", "half healthy"])
 def test_half_a_word_is_not_settled(content: bytes, fs: FakeFilesystem) -> None:
-    assert not read_health(content, fs).is_settled
+    assert not read_health(content, fs).is_whole
 
 
 @pytest.mark.parametrize(

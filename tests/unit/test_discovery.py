@@ -370,3 +370,53 @@ def test_a_tree_that_goes_takes_its_devices_and_comes_back_with_them(seed: FakeF
     desk.scan()
 
     assert len(desk.devices[R3]) == 3
+
+
+def complaints_of(desk: Desk) -> list[tuple[str, str, str]]:
+    with capture_logs() as logs:
+        desk.scan()
+    return [(entry["event"], entry["path"].removeprefix(f"{ROOT}/"), entry["reason"]) for entry in logs]
+
+
+def test_every_complaint_about_a_tree_is_told_once_for_as_long_as_it_stands(seed: FakeFilesystem) -> None:
+    seed.create_file(ROOT / "node2/dev3/4", contents="no directory")
+    seed.create_file(ROOT / "node2/dev3/notes/x")
+    seed.create_dir(ROOT / "node2/Camera")
+    seed.create_dir(ROOT / "node2/camera")
+    seed.create_file(ROOT / "node2/dev2/resource", contents="no name")
+    seed.create_file(ROOT / "node2/dev3/2/numa_node", contents="here")
+    seed.create_dir(ROOT / "node3/host")
+    with capture_logs() as logs:
+        desk = Desk()
+    told = {(entry["event"], entry["path"].removeprefix(f"{ROOT}/")) for entry in logs}
+
+    assert told == {
+        ("device_passed_over", "node2/dev3/4"),
+        ("device_passed_over", repr(f"{ROOT}/node2/dev3/notes")),
+        ("class_passed_over", repr(f"{ROOT}/node2/Camera")),
+        ("class_passed_over", "node2/camera"),
+        ("class_passed_over", "node2/dev2/resource"),
+        ("numa_node_ignored", "node2/dev3/2/numa_node"),
+        ("node_passed_over", "node3/host"),
+    }
+    assert len(logs) == len(told)
+    desk.wait(scanner.WRITING_S + 0.001)
+    for _ in range(3):
+        assert complaints_of(desk) == []
+
+    seed.remove_object(str(ROOT / "node2/dev3/notes"))
+    assert complaints_of(desk) == []
+    seed.create_dir(ROOT / "node2/dev3/notes")
+    assert [event for event, *_ in complaints_of(desk)] == ["device_passed_over"], "it came back"
+
+
+def test_a_tree_that_stays_away_is_told_once_and_again_after_it_was_there(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    seed.rename(str(ROOT), "/elsewhere")
+    assert [event for event, *_ in complaints_of(desk)] == ["tree_not_ready"]
+    assert complaints_of(desk) == []
+    seed.rename("/elsewhere", str(ROOT))
+    assert complaints_of(desk) == []
+
+    seed.rename(str(ROOT), "/elsewhere")
+    assert [event for event, *_ in complaints_of(desk)] == ["tree_not_ready"]

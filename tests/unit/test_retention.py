@@ -11,7 +11,7 @@ from fakehw_plugin.resource_name import ResourceName
 from tests.factories import make_device
 
 if TYPE_CHECKING:
-    from fakehw_plugin.tree.reader import Changes
+    from fakehw_plugin.tree.known import Changes
 
 RESOURCE = ResourceName.parse("myplugin.io/mydevice-3")
 DEVICE = make_device(2)

@@ -15,7 +15,7 @@ import grpc
 
 from fakehw_plugin import errors
 from fakehw_plugin.deviceplugin import allocation, wire
-from fakehw_plugin.tree import attributes, entries
+from fakehw_plugin.tree import attributes, descent
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class DevicePluginServicer:
         if not device.is_healthy:
             raise errors.UnhealthyDeviceError(f"device {device_id} is Unhealthy: {device.reason or 'no reason given'}")
         try:
-            is_real = entries.is_real_device(self._root, device)
+            is_real = descent.is_real_device(self._root, device)
         except attributes.StarvedError as error:
             raise errors.UnhealthyDeviceError(f"device {device_id} cannot be looked at: {error}") from error
         if not is_real:

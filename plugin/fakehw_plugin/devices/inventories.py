@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fakehw_plugin.device import Device, DeviceID, Transition
     from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.resource_name import ResourceName
-    from fakehw_plugin.tree.reader import Changes
+    from fakehw_plugin.tree.known import Changes
 
 
 class Rim(Protocol):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from fakehw_plugin.resource_name import ResourceName
-    from fakehw_plugin.tree.reader import Changes
+    from fakehw_plugin.tree.known import Changes
 
     Holders = Callable[[], Awaitable[set[DeviceID] | None]]
 

@@ -46,7 +46,7 @@ class HealthReading:
 
     health: Health
     reason: str
-    is_settled: bool
+    is_whole: bool
     """False where a writer may be half-way: the file is missing, empty or does not start with a known word."""
 
 
@@ -100,18 +100,18 @@ def read_health(*, dir_fd: int) -> HealthReading:
     try:
         text = read("health", dir_fd=dir_fd)
     except MissingAttributeError:
-        return HealthReading(Health.UNHEALTHY, "health file is missing", is_settled=False)
+        return HealthReading(Health.UNHEALTHY, "health file is missing", is_whole=False)
     except AttributeFileError as error:
-        return HealthReading(Health.UNHEALTHY, f"health file {error}", is_settled=True)
+        return HealthReading(Health.UNHEALTHY, f"health file {error}", is_whole=True)
     words = text.split(None, 1)
     if not words:
-        return HealthReading(Health.UNHEALTHY, "health file is empty", is_settled=False)
+        return HealthReading(Health.UNHEALTHY, "health file is empty", is_whole=False)
     word, rest = words[0].casefold(), words[1] if len(words) > 1 else ""
     if word == "healthy":
-        return HealthReading(Health.HEALTHY, one_line(rest), is_settled=True)
+        return HealthReading(Health.HEALTHY, one_line(rest), is_whole=True)
     if word == "unhealthy":
-        return HealthReading(Health.UNHEALTHY, one_line(rest), is_settled=True)
-    return HealthReading(Health.UNHEALTHY, f"health file says {one_line(text)[:40]!r}", is_settled=False)
+        return HealthReading(Health.UNHEALTHY, one_line(rest), is_whole=True)
+    return HealthReading(Health.UNHEALTHY, f"health file says {one_line(text)[:40]!r}", is_whole=False)
 
 
 def read_numa_node(*, dir_fd: int) -> int | None:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import inotify
-from fakehw_plugin.tree import entries, reader
+from fakehw_plugin.tree import entries, names, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fakehw_plugin.resource_name import ResourceName
     from fakehw_plugin.tree.entries import Entry
+    from fakehw_plugin.tree.known import Changes
 
 WRITING_S: Final = 0.2
 """How long a health file that is open for writing may be empty or hold half a word; closing it ends the wait."""
@@ -26,7 +27,7 @@ WRITING_S: Final = 0.2
 APPEARING_S: Final = 0.025
 """How long a file may be missing while an editor swaps it, and how long a directory made by hand has to be filled."""
 
-_UNFINISHED: Final = inotify.CREATE | inotify.MODIFY | inotify.ATTRIB
+_INCOMPLETE: Final = inotify.CREATE | inotify.MODIFY | inotify.ATTRIB
 _VANISHING: Final = inotify.DELETE | inotify.MOVED_FROM
 _SORT_STEP: Final = 256
 """Events sorted between two offers to let others run."""
@@ -50,43 +51,46 @@ class Scanner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader.TreeReader(str(root), host=host, domain=domain, watch=watch)
+        self._known = self._reader.known
         self._clock = clock
-        self._waiting: dict[tuple[Entry, str], float] = {}
+        self._deadlines: dict[tuple[Entry, str], float] = {}
+        """What may not be whole yet, and when it counts as it is."""
 
     @property
     def is_present(self) -> bool:
-        """Tell whether the root is there and is a directory."""
+        """Tell whether the root is there and can be read."""
         return self._reader.is_present
-
-    @property
-    def resources(self) -> set[ResourceName]:
-        """Return the resources that have a class on this host, be it with no device at all."""
-        return self._reader.resources
 
     @property
     def host(self) -> str:
         """Return the Kubernetes node that the tree is read for; empty: the whole tree."""
         return self._reader.host
 
+    @property
+    def resources(self) -> set[ResourceName]:
+        """Return the resources that have a class on this host, be it with no device at all."""
+        return self._known.resources
+
     def class_paths(self, resource: str) -> list[str]:
         """Return the directories of the classes of a resource, in the order of the nodes."""
-        nodes = (node for _, node in sorted(self._reader.root.nodes.items()) if node.is_ours)
-        return [one.path for node in nodes for _, one in sorted(node.classes.items()) if one.resource == resource]
+        nodes = (node for _, node in sorted(self._known.root.nodes.items()) if node.is_ours)
+        classes = (class_entry for node in nodes for _, class_entry in sorted(node.classes.items()))
+        return [class_entry.path for class_entry in classes if class_entry.resource == resource]
 
     @property
     def next_deadline(self) -> float | None:
-        """Return when (on the clock) something unfinished is to be believed, or None."""
-        return min(self._waiting.values(), default=None)
+        """Return when (on the clock) something that is not whole is to count as it is, or None."""
+        return min(self._deadlines.values(), default=None)
 
-    def take_changes(self) -> reader.Changes:
+    def take_changes(self) -> Changes:
         """Return what changed since the last call: devices by resource and ID, None for one that left the tree."""
-        return self._reader.take_changes()
+        return self._known.take_changes()
 
     def scan(self) -> Generator[None, None, None]:
         """Read everything; yields after every step, so that the caller can let others run."""
-        self._waiting.clear()
+        self._deadlines.clear()
         yield from self._reader.scan()
-        self._wait_for_unfinished()
+        self._wait_for_incomplete()
 
     def handle(self, events: Iterable[inotify.Event[Entry]]) -> Generator[None, None, bool]:
         """Read again what `events` name; returns True if a whole scan is due because the root itself changed."""
@@ -95,38 +99,43 @@ class Scanner:
         for number, event in enumerate(events):
             if number % _SORT_STEP == 0:
                 yield
-            if not event.name:
-                is_scan_due |= self._handle_end(event, touched)
-            elif event.name.startswith("."):
-                continue
-            elif isinstance(event.target, entries.DeviceEntry):
-                if event.name == "health":
-                    touched[event.target, "health"] = event.mask
-                elif event.name in ("numa_node", "node"):
-                    # A reason to read the device again, but not to believe a health file that is empty just now.
-                    touched.setdefault((event.target, "health"), inotify.MODIFY)
-            else:
-                key = event.target, event.name
-                touched[key] = event.mask | (touched.get(key, 0) & inotify.CREATE)
+            is_scan_due |= self._sort(event, touched)
         if not is_scan_due:
             for (entry, name), mask in touched.items():
                 yield from self._touch(entry, name, mask)
                 yield
-            self._wait_for_unfinished()
+            self._wait_for_incomplete()
         return is_scan_due
 
     def settle(self) -> Generator[None, None, None]:
-        """Believe what has been unfinished for too long."""
+        """Take as it is what has not been whole for too long."""
         now = self._clock()
-        for (entry, name), deadline in tuple(self._waiting.items()):
+        for (entry, name), deadline in tuple(self._deadlines.items()):
             if deadline <= now:
-                del self._waiting[entry, name]
-                yield from self._reader.look(entry, name, settled=True)
+                del self._deadlines[entry, name]
+                yield from self._reader.look(entry, name, may_wait=False)
                 yield
-        self._wait_for_unfinished()
+        self._wait_for_incomplete()
+
+    @classmethod
+    def _sort(cls, event: inotify.Event[Entry], touched: dict[tuple[Entry, str], int]) -> bool:
+        """Note in `touched` what an event makes us read again; True if that is everything."""
+        entry, name = event.target, event.name
+        if not name:
+            return cls._sort_end(event, touched)
+        if name.startswith("."):
+            return False
+        if not isinstance(entry, entries.DeviceEntry):
+            touched[entry, name] = event.mask | (touched.get((entry, name), 0) & inotify.CREATE)
+        elif name == "health":
+            touched[entry, name] = event.mask
+        elif name in ("numa_node", "node"):
+            # A reason to read the device again, but not to believe a health file that is empty just now.
+            touched.setdefault((entry, "health"), inotify.MODIFY)
+        return False
 
     @staticmethod
-    def _handle_end(event: inotify.Event[Entry], touched: dict[tuple[Entry, str], int]) -> bool:
+    def _sort_end(event: inotify.Event[Entry], touched: dict[tuple[Entry, str], int]) -> bool:
         """Take note that a watched directory went away; True if that is the root, or went with its file system."""
         entry, is_root = event.target, isinstance(event.target, entries.RootEntry)
         if event.mask & inotify.IGNORED:
@@ -137,33 +146,31 @@ class Scanner:
             return is_root
         return bool(event.mask & inotify.UNMOUNT) or (is_root and bool(event.mask & inotify.GONE))
 
-    def _wait_for_unfinished(self) -> None:
-        for entry in self._reader.take_unfinished():
-            self._waiting.setdefault((entry, "health"), self._clock() + WRITING_S)
+    def _wait_for_incomplete(self) -> None:
+        for entry in self._reader.take_incomplete():
+            self._deadlines.setdefault((entry, "health"), self._clock() + WRITING_S)
 
     def _touch(self, entry: Entry, name: str, mask: int) -> Generator[None, None, None]:
-        patience_s = _patience(entry, name, mask)
-        if patience_s is None:
+        wait_s = _longest_wait_s(entry, name, mask)
+        if wait_s is None:
             return
-        if patience_s == 0:
-            is_believed = yield from self._reader.look(entry, name, settled=True)
-        elif isinstance(entry, entries.DeviceEntry):
-            # A health file that is still open can be believed as soon as it says a known word.
-            is_believed = yield from self._reader.look(entry, name, settled=False)
+        if not wait_s or isinstance(entry, entries.DeviceEntry):
+            # A health file that is still open counts as soon as it says a known word.
+            is_whole = yield from self._reader.look(entry, name, may_wait=wait_s > 0)
         else:
-            is_believed = False
-        if is_believed:
-            self._waiting.pop((entry, name), None)
+            is_whole = False
+        if is_whole:
+            self._deadlines.pop((entry, name), None)
         else:
-            self._waiting[entry, name] = self._clock() + patience_s
+            self._deadlines[entry, name] = self._clock() + wait_s
 
 
-def _patience(entry: Entry, name: str, mask: int) -> float | None:
-    """Return how many seconds `name` may be unfinished after an event, or None if the event means nothing."""
-    if isinstance(entry, entries.DeviceEntry) or name in reader.ATTRIBUTES:
+def _longest_wait_s(entry: Entry, name: str, mask: int) -> float | None:
+    """Return how long `name` may not be whole after an event, in seconds; None if the event means nothing."""
+    if isinstance(entry, entries.DeviceEntry) or name in names.ATTRIBUTES:
         if mask & _VANISHING:
             return APPEARING_S
-        return WRITING_S if mask & _UNFINISHED else 0.0
+        return WRITING_S if mask & _INCOMPLETE else 0.0
     if mask & _WRITTEN and not mask & ~_WRITTEN:
         return None  # a file among the directories
     # A directory made by hand is filled in the next moment; one that was built elsewhere is moved here whole.

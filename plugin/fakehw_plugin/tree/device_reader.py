@@ -1,0 +1,65 @@
+"""Reading one device: its health, its NUMA node and whether it has a device node."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from fakehw_plugin.device import Device, Health
+from fakehw_plugin.tree import attributes
+
+if TYPE_CHECKING:
+    from fakehw_plugin.tree.complaints import Complaints, Found
+    from fakehw_plugin.tree.entries import DeviceEntry
+    from fakehw_plugin.tree.known import KnownTree
+
+
+class DeviceReader:
+    """Reads devices into `known`."""
+
+    def __init__(self, known: KnownTree, complaints: Complaints) -> None:
+        self._known = known
+        self._complaints = complaints
+
+    def read(self, class_fd: int, entry: DeviceEntry, *, may_wait: bool) -> bool:
+        """Read one device; False if what it says may be half-written.
+
+        Where it `may_wait`, what was known stands until it is whole; else what it says counts.
+        """
+        was, found = entry.device, dict[tuple[str, str], str]()
+        numa_node, has_device_node, is_whole = None, False, True
+        try:
+            fd = attributes.open_directory(str(entry.number), dir_fd=class_fd)
+        except OSError as error:
+            reason = f"directory cannot be opened: {error.strerror}"
+            reading = attributes.HealthReading(Health.UNHEALTHY, reason, is_whole=True)
+        else:
+            try:
+                reading = attributes.read_health(dir_fd=fd)
+                has_device_node = self._has_device_node(fd, entry, found)
+                numa_node = attributes.read_numa_node(dir_fd=fd)
+            except attributes.AttributeFileError as error:
+                if was is not None and may_wait:
+                    numa_node, is_whole = was.numa_node, False
+                else:
+                    found[f"{entry.path}/numa_node", "numa_node_ignored"] = str(error)
+            finally:
+                os.close(fd)
+        if is_whole:
+            self._complaints.replace(f"{entry.path}/.", found)
+        node, class_name = entry.parent.parent.name, entry.parent.name
+        now = Device(node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node)
+        if now == was:
+            return is_whole
+        if may_wait and not reading.is_whole:
+            return False
+        self._known.put(entry, now)
+        return is_whole
+
+    @staticmethod
+    def _has_device_node(fd: int, entry: DeviceEntry, found: Found) -> bool:
+        try:
+            return attributes.has_device_node(dir_fd=fd)
+        except attributes.AttributeFileError as error:
+            found[f"{entry.path}/node", "device_node_ignored"] = str(error)
+            return False

@@ -1,0 +1,115 @@
+"""What is known of the tree: its entries, which resources have a class in it, and what changed since it was asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from fakehw_plugin.device import Device, DeviceID
+from fakehw_plugin.resource_name import ResourceName
+from fakehw_plugin.tree.entries import RootEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fakehw_plugin import inotify
+    from fakehw_plugin.tree.complaints import Complaints
+    from fakehw_plugin.tree.entries import ClassEntry, DeviceEntry, Entry, NodeEntry
+
+Changes = dict[ResourceName, dict[DeviceID, Device | None]]
+"""Devices by resource and ID; None for one that left the tree."""
+
+
+class KnownTree:
+    """The entries below `root`. What drops them takes away their watches and forgets what was said of them.
+
+    What may concern many entries is a generator that yields after every one.
+    """
+
+    def __init__(self, path: str, *, watch: inotify.Watcher[Entry], complaints: Complaints) -> None:
+        self.root = RootEntry(path)
+        self._watch = watch
+        self._complaints = complaints
+        self._changes: Changes = defaultdict(dict)
+        self._classes_of: defaultdict[ResourceName, int] = defaultdict(int)
+
+    @property
+    def resources(self) -> set[ResourceName]:
+        """Return the resources that have a class, be it with no device at all."""
+        return set(self._classes_of)
+
+    def take_changes(self) -> Changes:
+        """Return what changed since the last call."""
+        changes, self._changes = self._changes, defaultdict(dict)
+        return changes
+
+    def put(self, entry: DeviceEntry, now: Device) -> None:
+        """Take note of what a device's directory says."""
+        entry.device = now
+        self._record(entry, now)
+
+    def assign(self, class_entry: ClassEntry, resource: ResourceName | None) -> Iterator[None]:
+        """Move a class and its devices to another resource; None: they are passed over."""
+        if resource == class_entry.resource:
+            return
+        for entry in class_entry.devices.values():
+            self._record(entry, None)
+            yield
+        self._count(class_entry.resource, -1)
+        class_entry.resource = resource
+        self._count(resource, +1)
+        for entry in class_entry.devices.values():
+            self._record(entry, entry.device)
+            yield
+
+    def drop_device(self, entry: DeviceEntry) -> None:
+        """Forget a device that is gone."""
+        self._record(entry, None)
+        self._let_go(entry)
+        del entry.parent.devices[entry.number]
+
+    def drop_class(self, class_entry: ClassEntry) -> Iterator[None]:
+        """Forget a class that is gone, with its devices."""
+        for entry in tuple(class_entry.devices.values()):
+            self.drop_device(entry)
+            yield
+        self._count(class_entry.resource, -1)
+        self._let_go(class_entry)
+        del class_entry.parent.classes[class_entry.name]
+
+    def drop_classes(self, node: NodeEntry) -> Iterator[None]:
+        """Forget all classes of a node that is not ours."""
+        for class_entry in tuple(node.classes.values()):
+            yield from self.drop_class(class_entry)
+
+    def drop_node(self, node: NodeEntry) -> Iterator[None]:
+        """Forget a node that is gone, with its classes."""
+        yield from self.drop_classes(node)
+        self._let_go(node)
+        del self.root.nodes[node.name]
+
+    def drop_root(self) -> Iterator[None]:
+        """Forget everything: the root is gone, or another directory stands in its place."""
+        root = self.root
+        for node in tuple(root.nodes.values()):
+            yield from self.drop_node(node)
+        self._complaints.forget_below(root.path)
+        self._watch.remove(root.wd, root)
+        root.identity, root.wd = None, None
+
+    def _let_go(self, entry: DeviceEntry | ClassEntry | NodeEntry) -> None:
+        entry.is_attached = False
+        self._complaints.forget_below(entry.path)
+        self._watch.remove(entry.wd, entry)
+
+    def _count(self, resource: ResourceName | None, difference: int) -> None:
+        if resource is not None:
+            self._classes_of[resource] += difference
+            if not self._classes_of[resource]:
+                del self._classes_of[resource]
+
+    def _record(self, entry: DeviceEntry, now: Device | None) -> None:
+        resource = entry.parent.resource
+        known = now or entry.device
+        if resource is not None and known is not None:
+            self._changes[resource][known.id] = now
