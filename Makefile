@@ -62,7 +62,7 @@ pictures: $(VENV)/.dev ## Draw the pictures of the documentation anew (docs/pict
 
 ##@ Cluster (kind and Docker to make one; kubectl and any cluster for the rest: docs/deploy.md)
 
-export NODE KUBELET_DIR POD_IMAGE IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON COMPONENTS TREE KUBELET_ROOT
+export NODE KUBELET_DIR POD_IMAGE IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON COMPONENTS TREE KUBELET_ROOT TOPOLOGY
 
 cluster: ## Make a kind cluster with two workers (CLUSTER=kind)
 	@hack/cluster.sh cluster

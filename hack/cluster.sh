@@ -4,6 +4,7 @@
 #   CLUSTER   kind          the kind cluster; its workers are CLUSTER-worker and CLUSTER-worker2
 #   NODE1 NODE2             the nodes that own the fake node1 and node2, on a cluster that kind did not make
 #   OVERLAY   kind          a folder of deploy/overlays
+#   TOPOLOGY                start only: a topology file in place of the overlay's
 #   COMPONENTS              folders of deploy/components, in quotes: "gke monitoring"
 #   TREE      /fakehw       the tree's directory on the nodes; KUBELET_ROOT: their kubelets' --root-dir
 #   ENGINE    docker        docker or podman (build: buildah too)
@@ -13,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 : "${IMAGE:=fakehw:dev}" "${CLUSTER:=kind}" "${OVERLAY:=kind}" "${KUBECTL:=kubectl}" "${KIND:=kind}" "${PYTHON:=python3}"
-: "${NODE1:=$CLUSTER-worker}" "${NODE2:=$CLUSTER-worker2}" "${NAMESPACE:=fakehw}" "${TREES:=}" "${BASE:=}" "${TIMEOUT:=120s}" "${COMPONENTS:=}" "${TREE:=}" "${KUBELET_ROOT:=}"
+: "${NODE1:=$CLUSTER-worker}" "${NODE2:=$CLUSTER-worker2}" "${NAMESPACE:=fakehw}" "${TREES:=}" "${BASE:=}" "${TIMEOUT:=120s}" "${COMPONENTS:=}" "${TREE:=}" "${KUBELET_ROOT:=}" "${TOPOLOGY:=}"
 rendered=build/deploy
 
 fail() { echo "make ${target:-}: $*" >&2; exit 1; }
@@ -69,8 +70,14 @@ resources: [$resources]
 components: [$components]
 images: [{name: fakehw, newName: "$name", newTag: "$tag"}]
 YAML
-  if [ "$source" = deploy/overlays/kind ]; then
+  if [ -n "$TOPOLOGY" ] && [ "$source" != deploy/hand ]; then
+    cp "$TOPOLOGY" "$rendered/topology.yaml" || fail "TOPOLOGY=$TOPOLOGY cannot be read"
+  elif [ "$source" = deploy/overlays/kind ]; then
     sed -e "s/host: kind-worker\$/host: $NODE1/" -e "s/host: kind-worker2\$/host: $NODE2/" deploy/base/topology.yaml > "$rendered/topology.yaml"
+  else
+    rm -f "$rendered/topology.yaml"
+  fi
+  if [ -e "$rendered/topology.yaml" ]; then
     cat >> "$rendered/kustomization.yaml" <<YAML
 configMapGenerator: [{name: fakehw-topology, namespace: fakehw, behavior: replace, files: [topology.yaml]}]
 YAML
@@ -157,7 +164,7 @@ case $target in
     # The same name may stand for an image that was built anew.
     if [[ $said == *"daemonset.apps/fakehw-plugin unchanged"* ]]; then k rollout restart daemonset/fakehw-plugin; fi
     roll_out fakehw-plugin
-    if [ "$OVERLAY" = kind ]; then
+    if [ "$OVERLAY" = kind ] && [ -z "$TOPOLOGY" ]; then
       echo "the kubelets tell the API server within 10 s ..."
       "$KUBECTL" wait "node/$NODE1" "node/$NODE2" --for='jsonpath={.status.capacity.myplugin\.io/mydevice-1}' --timeout=20s >/dev/null ||
         fail "the nodes do not show the devices: $KUBECTL -n $NAMESPACE logs ds/fakehw-plugin"

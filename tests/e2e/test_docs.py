@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+INDEX_PAGE = REPOSITORY / "deploy/index-page.md"
 DEADLINE_S = 60.0
 
 
@@ -143,7 +144,7 @@ def commands(page: Path) -> list[str]:
     return [re.split(r"  +#| +[|&>]| *;|  +or | {3,}", one.replace("\\\n", " "))[0] for one in (*shown, *inline)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, INDEX_PAGE], ids=lambda page: page.name)
 def test_every_command_in_a_page_is_one_that_there_is(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for text in commands(page):
         if "..." in text or "|" in text:

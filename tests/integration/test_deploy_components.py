@@ -144,11 +144,16 @@ def test_the_constraint_of_openshift_allows_what_the_pods_ask_for_and_no_privile
             assert container["securityContext"]["readOnlyRootFilesystem"]
 
 
-def test_selinux_labels_the_tree_before_it_is_built_and_leaves_no_category_on_it() -> None:
-    objects = rendered(["base", "hand"], ["selinux"])
+@pytest.mark.parametrize("others", [[], ["device-nodes"], ["paths", "device-nodes"]], ids=" ".join)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_selinux_labels_the_tree_once_it_is_built_and_leaves_no_category_on_it(
+    others: list[str], is_first: bool
+) -> None:
+    components = ["selinux", *others] if is_first else [*others, "selinux"]
+    objects = rendered(["base", "hand"], components)
     pod = pod_of(objects, "fakehw-plugin")
-    assert [one["name"] for one in pod["initContainers"]] == ["label", "fakehw"]
-    label, build = pod["initContainers"]
+    assert [one["name"] for one in pod["initContainers"]] == ["fakehw", "label"]
+    build, label = pod["initContainers"]
     assert "system_u:object_r:container_file_t:s0 /fakehw" in label["command"][-1]
     assert label["volumeMounts"] == [{"name": "tree", "mountPath": "/fakehw"}]
     (plugin,) = pod["containers"]
@@ -158,7 +163,7 @@ def test_selinux_labels_the_tree_before_it_is_built_and_leaves_no_category_on_it
 
 
 def test_the_label_is_left_alone_where_there_is_no_selinux() -> None:
-    label, _ = pod_of(rendered(["base"], ["selinux"]), "fakehw-plugin")["initContainers"]
+    _, label = pod_of(rendered(["base"], ["selinux"]), "fakehw-plugin")["initContainers"]
     context = Path("/proc/self/attr/current")
     with contextlib.suppress(OSError):
         if context.read_text().count(":") >= 3:

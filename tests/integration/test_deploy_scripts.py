@@ -17,7 +17,7 @@ from hack import deployment, kind_config, node_table
 if TYPE_CHECKING:
     from pathlib import Path
 
-BASICS = ("bash", "dirname", "basename", "cat", "sed", "mkdir", "grep", "sh", "env", "python3", "rm")
+BASICS = ("bash", "dirname", "basename", "cat", "sed", "mkdir", "grep", "sh", "env", "python3", "rm", "cp")
 needs_kubectl = pytest.mark.skipif(not deployment.have_kubectl(), reason="kubectl renders overlays, and is missing")
 
 KUBECTL = """#!/bin/sh
@@ -81,6 +81,30 @@ def test_start_sends_this_image_and_these_nodes(tools: Path, tmp_path: Path, ima
     assert {one.image for one in found.values()} == {expected}
     topology = yaml.safe_load(deployment.one(objects, "ConfigMap")["data"]["topology.yaml"])
     assert {name: node["host"] for name, node in topology["nodes"].items()} == {"node1": "alpha", "node2": "beta"}
+
+
+@needs_kubectl
+def test_start_takes_a_topology_components_and_paths(tools: Path, tmp_path: Path) -> None:
+    applied, topology = tmp_path / "applied.yaml", tmp_path / "mine.yaml"
+    topology.write_text("nodes: {any: {classes: {gpu: {count: 8, resource: nvidia.com/gpu}}}}\n")
+    (tools / "kubectl").write_text(KUBECTL.format(kubectl=shutil.which("kubectl"), applied=applied))
+    (tools / "kubectl").chmod(0o755)
+    given = {"COMPONENTS": "gke monitoring", "TREE": "/var/lib/fakehw", "TOPOLOGY": str(topology)}
+    done = run(tools, "start", HOME=os.environ.get("HOME", "/"), **given)
+    assert done.returncode == 0, done.stderr
+    objects = [one for one in yaml.safe_load_all(applied.read_text()) if one]
+    assert deployment.one(objects, "ConfigMap", "fakehw-topology")["data"]["topology.yaml"] == topology.read_text()
+    assert {"ResourceQuota", "PodMonitor"} <= {one["kind"] for one in objects}
+    mounts = {mount.host_path for mount in deployment.containers(objects, node="any")["plugin"].mounts}
+    assert {"/var/lib/fakehw", "/var/lib/kubelet/pod-resources"} <= mounts
+
+
+def test_a_component_that_there_is_not_is_said(tools: Path) -> None:
+    (tools / "kubectl").write_text("#!/bin/sh\n")
+    (tools / "kubectl").chmod(0o755)
+    done = run(tools, "start", COMPONENTS="gkee")
+    assert done.returncode == 1
+    assert done.stderr == "make start: COMPONENTS=gkee: there is no deploy/components/gkee\n"
 
 
 def test_break_asks_which_device(tools: Path, tmp_path: Path) -> None:
