@@ -104,7 +104,7 @@ class Report:
 
     def plot(self, out: Path) -> None:
         """Write an SVG for each measure."""
-        import pygal  # here: it puts an importer of its own into sys.meta_path, which tests on a fake file system trip over
+        import pygal  # not at the top: its importer in sys.meta_path upsets pyfakefs
 
         for measure in self._rounds:
             chart = pygal.Bar(title=measure, height=320, width=720, print_values=True, legend_at_bottom=True, js=[])
