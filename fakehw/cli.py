@@ -11,13 +11,13 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
-from fakehw.commands import build, completion, events, list_devices, plug, scenario, set_health, top, unplug
+from fakehw.commands import build, completion, events, list_devices, plug, scenario, set_health, top, topology, unplug
 from fakehw.errors import FakehwError, InputError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-COMMANDS: Final = (build, list_devices, set_health, plug, unplug, events, top, scenario, completion)
+COMMANDS: Final = (build, list_devices, set_health, plug, unplug, events, top, scenario, topology, completion)
 """In the order in which help lists them."""
 
 _DESCRIPTION: Final = """\

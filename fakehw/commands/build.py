@@ -41,7 +41,7 @@ def add(commands: parser.Commands) -> None:
         env="FAKEHW_SPEC",
         metavar="FILE",
         required=True,
-        help="topology in YAML, - for stdin (env FAKEHW_SPEC); fields: docs/topology.md",
+        help="topology in YAML, - for stdin, or a name that `fakehw topology show` knows (env FAKEHW_SPEC)",
     )
     parser.add_root(command)
     parser.add_flag(

@@ -1,4 +1,4 @@
 """From YAML to checked values.
 
-`document` reads with positions, `schema` and `check` refuse, `topology` is what is left.
+`document` reads with positions, `check` refuses by `schema` and `rules`, `entries` makes the `topology` that is left.
 """

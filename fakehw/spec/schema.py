@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -40,8 +41,9 @@ class Schema:
             rule = str(error.cause or schema["description"])
             if error.validator == "additionalProperties":
                 known = tuple(schema["properties"])
+                free = tuple(schema.get("patternProperties", ()))
                 for key in error.instance:
-                    if key not in known:
+                    if key not in known and not any(re.search(pattern, key) for pattern in free):
                         yield (*path, key), f"unknown key{_suggestion(key, known)}; known are {', '.join(known)}"
             elif "propertyNames" in error.absolute_schema_path:
                 yield (*path, str(error.instance)), rule

@@ -1,20 +1,18 @@
-"""What a tree should contain, as values: nodes, classes, devices. Pure; `spec` makes them from a checked document."""
+"""What a tree should contain, as values: nodes, classes, devices. `entries` makes them from a checked document."""
 
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, TypeVar
 
 from fakehw import layout
 from fakehw.layout import Health
+from fakehw.spec import ranges
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-_PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_PLACEHOLDERS: Final = ("node", "class", "number", "id")
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class DeviceTemplate:
     device_node: str | None = None
 
     def overridden(self, fields: Mapping[str, Any]) -> DeviceTemplate:
-        """Return this template with the fields of a class or of one explicit device laid over it."""
+        """Return this template with the fields of a class or of explicit devices laid over it."""
         attributes = {
             **self.attributes,
             **{key: _as_text(value) for key, value in (fields.get("attributes") or {}).items()},
@@ -47,17 +45,14 @@ class DeviceTemplate:
         device_node = (fields["device_node"] or "null") if "device_node" in fields else self.device_node
         return DeviceTemplate(health, attributes, device_node)
 
-    def make(self, node: str, class_name: str, number: int) -> FakeDevice:
-        """Return the device that this template describes at one place."""
+    def make(self, node: str, class_name: str, number: int, *, index: str | None = None) -> FakeDevice:
+        """Return the device that this template describes at one place; `index` is that of its node in a range."""
         attributes = self.attributes
-        if any("{" in value or "}" in value for value in attributes.values()):
-            names = {
-                "node": node,
-                "class": class_name,
-                "number": str(number),
-                "id": f"{node}-{class_name}-{number}",
-            }
-            attributes = {key: fill(value, names) for key, value in attributes.items()}
+        if any(map(ranges.is_template, attributes.values())):
+            names = {"node": node, "class": class_name, "number": str(number), "id": f"{node}-{class_name}-{number}"}
+            if index is not None:
+                names["index"] = index
+            attributes = {key: ranges.fill(value, names) for key, value in attributes.items()}
         return FakeDevice(number, self.health, attributes, self.device_node)
 
 
@@ -91,17 +86,6 @@ class Topology:
     document: Mapping[str, Any] = field(compare=False)
     only_host: str | None = field(default=None, compare=False)
 
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any], *, host: str | None = None) -> Topology:
-        """Return the topology of a checked document; with `host`, only its nodes and those that any may own."""
-        domain = document.get("domain", layout.DEFAULT_DOMAIN)
-        nodes = {
-            name: _make_node(name, fields or {}, domain)
-            for name, fields in document["nodes"].items()
-            if not host or (fields or {}).get("host", host) == host
-        }
-        return cls(nodes, document, host)
-
     @property
     def device_count(self) -> int:
         """Return the number of devices of all nodes."""
@@ -120,35 +104,29 @@ class Topology:
 
     def without_device_nodes(self) -> Topology:
         """Return what is left of it where no character device can be made."""
-        return replace(self, nodes={name: _bare_node(node) for name, node in self.nodes.items()})
+        return replace(self, nodes=_Changed(self.nodes, _bare_node))
 
 
-def numbers(fields: Mapping[str, Any]) -> Iterator[int]:
-    """Yield the device numbers of a class: 1 to `count`, then the explicit ones beyond."""
-    count = fields.get("count", 0)
-    yield from range(1, count + 1)
-    for key in fields.get("devices") or {}:
-        if not 1 <= int(key) <= count:
-            yield int(key)
+class _Changed(Mapping[_Key, _Value]):
+    """A mapping each of whose values is changed when it is asked for."""
 
+    __slots__ = ("_change", "_inner")
 
-def fill(text: str, names: Mapping[str, str]) -> str:
-    """Replace {node}, {class}, {number} and {id}; {{ and }} are braces. ValueError names what is not a placeholder."""
+    def __init__(self, inner: Mapping[_Key, _Value], change: Callable[[_Value], _Value]) -> None:
+        self._inner = inner
+        self._change = change
 
-    def value(match: re.Match[str]) -> str:
-        if match[0] in ("{{", "}}"):
-            return match[0][0]
-        if match[1] not in names:
-            known = ", ".join(f"{{{name}}}" for name in _PLACEHOLDERS)
-            raise ValueError(f"{match[0]} is no placeholder; known are {known}, and {{{{ }}}} for braces themselves")
-        return names[match[1]]
+    def __getitem__(self, key: _Key) -> _Value:
+        return self._change(self._inner[key])
 
-    return _PLACEHOLDER.sub(value, text)
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self._inner)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._inner
 
-def check_template(text: str) -> None:
-    """Raise ValueError unless `text` can be filled in for a device."""
-    fill(text, dict.fromkeys(_PLACEHOLDERS, ""))
+    def __len__(self) -> int:
+        return len(self._inner)
 
 
 def _bare_node(node: FakeNode) -> FakeNode:
@@ -156,8 +134,12 @@ def _bare_node(node: FakeNode) -> FakeNode:
 
 
 def _bare_class(fake_class: FakeClass) -> FakeClass:
-    devices = {number: replace(device, device_node=None) for number, device in fake_class.devices.items()}
-    return replace(fake_class, devices=devices, template=replace(fake_class.template, device_node=None))
+    template = replace(fake_class.template, device_node=None)
+    return replace(fake_class, devices=_Changed(fake_class.devices, _bare_device), template=template)
+
+
+def _bare_device(device: FakeDevice) -> FakeDevice:
+    return replace(device, device_node=None)
 
 
 def _as_text(value: object) -> str:
@@ -168,23 +150,3 @@ def _health(text: str) -> tuple[Health, str]:
     health, reason = layout.parse_health(text)
     assert health is not None, "the spec was checked"
     return health, reason
-
-
-def _make_node(name: str, fields: Mapping[str, Any], domain: str) -> FakeNode:
-    classes = {
-        class_name: _make_class(name, class_name, class_fields, domain)
-        for class_name, class_fields in (fields.get("classes") or {}).items()
-    }
-    return FakeNode(name, fields.get("host"), classes)
-
-
-def _make_class(node: str, name: str, fields: Mapping[str, Any], domain: str) -> FakeClass:
-    resource = fields.get("resource") or layout.default_resource(name, domain)
-    assert resource is not None, "the spec was checked"
-    template = DeviceTemplate().overridden(fields)
-    explicit = fields.get("devices") or {}
-    devices = {}
-    for number in sorted(numbers(fields)):
-        own = explicit.get(str(number))
-        devices[number] = (template.overridden(own) if own else template).make(node, name, number)
-    return FakeClass(name, resource, devices, template)

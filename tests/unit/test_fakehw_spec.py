@@ -9,7 +9,7 @@ import pytest
 
 import fakehw
 from fakehw import resource_name
-from fakehw.spec import check
+from fakehw.spec import check, entries
 from fakehw.spec.topology import Topology
 
 SEED = Path(__file__).parents[2] / "deploy/base/topology.yaml"
@@ -24,7 +24,7 @@ def refused(text: str | bytes) -> list[str]:
 
 
 def topology(text: str) -> Topology:
-    return Topology.from_document(check.parse(text.encode(), source="t.yaml"))
+    return entries.make(check.parse(text.encode(), source="t.yaml"))
 
 
 def one_class(fields: str, name: str = "dev1") -> str:

@@ -1,0 +1,33 @@
+"""Specs that come with fakehw, each a file beside this module; its first line says what it is.
+
+Wherever a spec is asked for, the name of one will do: `fakehw build --spec gpu-server`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+_DIRECTORY: Final = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Return the names of all profiles."""
+    return sorted(path.stem for path in _DIRECTORY.glob("*.yaml"))
+
+
+def find(spec: Path | str) -> Path:
+    """Return the file that `spec` means: itself, or where there is no such file the profile of that name."""
+    path = Path(spec)
+    profile = _DIRECTORY / f"{spec}.yaml"
+    return profile if "/" not in str(spec) and not path.exists() and profile.exists() else path
+
+
+def text(name: str) -> str:
+    """Return the spec of a profile."""
+    return (_DIRECTORY / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def meaning(name: str) -> str:
+    """Return what a profile is, in a sentence."""
+    return text(name).partition("\n")[0].removeprefix("# ")
