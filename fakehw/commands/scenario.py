@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fakehw import output, parser
+from fakehw import durations, output, parser
+from fakehw.commands import fault_logs
 from fakehw.errors import InputError
 from fakehw.scenario import named, shown
+from fakehw.scenario import timeline as scenario_timeline
 from fakehw.tree import snapshot
 
 if TYPE_CHECKING:
     from fakehw.scenario.receipts import Receipt
 
-_MAX_SPEED: Final = 1000.0
+_MAX_SPEED: Final = 1_000_000.0
 _STOPPED: Final = 130
+_WORTH_RESUMING_S: Final = 86_400.0
 _EXAMPLES: Final = """\
   fakehw scenario list                                  # the gallery
   fakehw scenario run flapping-link --dry-run           # what would happen, and when?
   fakehw scenario run flapping-link --speed 10 --plugin-log /tmp/plugin.log
-  fakehw scenario run my-faults.yaml --pod-resources /var/lib/kubelet/pod-resources/kubelet.sock"""
+  fakehw scenario run my-faults.yaml --pod-resources /var/lib/kubelet/pod-resources/kubelet.sock
+  fakehw scenario run year.csv --speed 50000            # a fault log, such as import and synthesize print"""
 
 
 def add(commands: parser.Commands) -> None:
@@ -31,6 +36,7 @@ def add(commands: parser.Commands) -> None:
     )
     below = parser.add_commands(scenario, required=False)
     _add_play(below)
+    fault_logs.add(below)
     parser.add_command(
         below,
         "list",
@@ -42,7 +48,7 @@ def add(commands: parser.Commands) -> None:
 
 def run(_: argparse.Namespace) -> None:
     """Say that a command is missing."""
-    raise InputError("run, list: one of them must follow (scenario)")
+    raise InputError("run, import, synthesize, list: one of them must follow (scenario)")
 
 
 def _add_play(commands: parser.Commands) -> None:
@@ -54,12 +60,22 @@ def _add_play(commands: parser.Commands) -> None:
         examples="\n".join(_EXAMPLES.splitlines()[1:]),
     )
     play.add_argument(
-        "file", metavar="FILE", help="a scenario in YAML (fields: docs/scenarios.md), or a name of the gallery"
+        "file",
+        metavar="FILE",
+        help="a scenario in YAML (docs/scenarios.md), a name of the gallery, or a fault log (.csv)",
     )
     parser.add_root(play)
     parser.add_domain(play)
     play.add_argument("--dry-run", action="store_true", help="print the timeline and touch nothing")
     play.add_argument("--speed", metavar="TIMES", type=_speed, default=1.0, help="so many times as fast (default 1)")
+    play.add_argument(
+        "--from",
+        dest="from_s",
+        metavar="DURATION",
+        type=_moment,
+        default=0.0,
+        help="begin at this moment of it, with the devices as they are by then (2.5h, 120d; default 0)",
+    )
     play.add_argument("--keep", action="store_true", help="leave the devices as the scenario left them")
     play.add_argument(
         "--plugin-log",
@@ -88,7 +104,7 @@ def _add_play(commands: parser.Commands) -> None:
 
 def _list(_: argparse.Namespace) -> None:
     for name in named.gallery():
-        output.say(f"{name}\n    {named.load(name).teaches}")
+        output.say(f"{name}\n    {named.from_gallery(name).teaches}")
 
 
 def _play(arguments: argparse.Namespace) -> int:
@@ -99,11 +115,12 @@ def _play(arguments: argparse.Namespace) -> int:
     wanted = named.load(arguments.file)
     before = snapshot.read_tree(arguments.root)
     timeline = wanted.timeline([path for path, _ in before.devices()])
+    timeline = scenario_timeline.from_moment(timeline, arguments.from_s)
     if arguments.dry_run:
         for change in timeline:
-            output.say(f"{change.at_s / arguments.speed:10.3f}s  {change.step:<10}  {change}")
-        end = max(wanted.lasts_s, timeline[-1].at_s if timeline else 0.0) / arguments.speed
-        output.say(f"{end:10.3f}s  {player.RESTORE}")
+            output.say(f"{(change.at_s - arguments.from_s) / arguments.speed:10.3f}s  {change.step:<10}  {change}")
+        end_s = max(wanted.lasts_s, arguments.from_s, timeline[-1].at_s if timeline else 0.0)
+        output.say(f"{(end_s - arguments.from_s) / arguments.speed:10.3f}s  {player.RESTORE}")
         return 0
     options = player.Options(
         arguments.speed,
@@ -112,11 +129,14 @@ def _play(arguments: argparse.Namespace) -> int:
         arguments.plugin_log,
         arguments.pod_resources,
         arguments.domain,
+        arguments.from_s,
     )
     is_for_people = arguments.output == "lines"
     as_line = shown.text_line if is_for_people else shown.json_line
     if is_for_people:
         output.say_now(f"{wanted.name or arguments.file}: {len(timeline)} changes on {arguments.root}")
+
+    progress = shown.Progress(sys.stderr, len(timeline), max(wanted.lasts_s, arguments.from_s), arguments.speed)
 
     async def play() -> list[Receipt]:
         task = asyncio.current_task()
@@ -129,15 +149,20 @@ def _play(arguments: argparse.Namespace) -> int:
             before,
             lasts_s=wanted.lasts_s,
             options=options,
-            show=lambda receipt: output.say_now(as_line(receipt)),
+            show=lambda receipt: progress.around(lambda: output.say_now(as_line(receipt))),
             tell=output.remark,
+            progress=progress.show,
         )
 
     try:
         receipts = asyncio.run(play())
     except asyncio.CancelledError:
+        progress.clear()
         output.remark("stopped; the devices are as they were" if not arguments.keep else "stopped")
+        if progress.at_s and wanted.lasts_s >= _WORTH_RESUMING_S:
+            output.remark(f"to go on from here: --from {durations.shown(progress.at_s)}")
         return _STOPPED
+    progress.clear()
     if is_for_people:
         output.say(shown.summary(receipts))
     is_missing = any(receipt.problem or receipt.seen.missing or receipt.landed.missing for receipt in receipts)
@@ -151,5 +176,12 @@ def _speed(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0.001 <= value <= _MAX_SPEED:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 0.001 to {_MAX_SPEED:g}")
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 0.001 to {_MAX_SPEED:.0f}")
     return value
+
+
+def _moment(text: str) -> float:
+    try:
+        return durations.moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None

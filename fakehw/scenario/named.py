@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from pathlib import Path
 
-from fakehw.scenario import script
+from fakehw.scenario import fault_log, script
 
 
 def gallery() -> dict[str, Path]:
@@ -14,9 +14,16 @@ def gallery() -> dict[str, Path]:
         return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
 
 
-def load(name: str) -> script.Scenario:
-    """Return the scenario in a file, or the one of the gallery that is called so."""
+def from_gallery(name: str) -> script.Scenario:
+    """Return one of the gallery."""
+    return script.load(gallery()[name], name=name)
+
+
+def load(name: str) -> script.Scenario | fault_log.FaultLog:
+    """Return the scenario or the fault log (.csv) in a file, or the one of the gallery that is called so."""
     path = Path(name)
+    if path.suffix.lower() == ".csv":
+        return fault_log.load(path, name=name)
     if "/" not in name and not path.exists() and name in gallery():
         path = gallery()[name]
     return script.load(path, name=name)

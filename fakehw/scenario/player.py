@@ -13,6 +13,7 @@ from fakehw import layout
 from fakehw.errors import FakehwError, InputError
 from fakehw.layout import Health
 from fakehw.scenario import receipts, witnesses
+from fakehw.scenario.playhead import Playhead
 from fakehw.scenario.receipts import State
 from fakehw.scenario.timeline import Act, Change
 from fakehw.tree import directory
@@ -44,6 +45,8 @@ class Options:
     pod_resources: Sequence[Path] = ()
     domain: str = layout.DEFAULT_DOMAIN
     """Of the resources of classes that name none, as the plugin has it."""
+    from_s: float = 0.0
+    """The moment of the scenario at which it begins."""
 
 
 class Hands:
@@ -138,8 +141,12 @@ async def run(
     options: Options,
     show: Callable[[Receipt], None],
     tell: Callable[[str], None],
+    progress: Callable[[float, int], None] = lambda _at_s, _done: None,
 ) -> list[Receipt]:
-    """Carry out a timeline and return its receipts. When cancelled, restore first."""
+    """Carry out a timeline and return its receipts. When cancelled, restore first.
+
+    `progress` is called a few times a second with the moment of the scenario and the number of changes made.
+    """
     _refuse_unrestorable(timeline, before)
     hands = Hands(root, before, tell=tell)
     resources = _resources(before, options.domain)
@@ -165,7 +172,7 @@ async def run(
             kubelets = witnesses.Kubelets(options.pod_resources)
             tasks.append(asyncio.create_task(kubelets.run(ledger), name="kubelets"))
         try:
-            await _play(timeline, hands, ledger, lasts_s=lasts_s, options=options)
+            await _play(timeline, hands, ledger, lasts_s=lasts_s, options=options, progress=progress)
             await _wait(ledger, wake)
         finally:
             if not options.keep:
@@ -181,14 +188,19 @@ async def run(
 
 
 async def _play(
-    timeline: Sequence[Change], hands: Hands, ledger: receipts.Ledger, *, lasts_s: float, options: Options
+    timeline: Sequence[Change],
+    hands: Hands,
+    ledger: receipts.Ledger,
+    *,
+    lasts_s: float,
+    options: Options,
+    progress: Callable[[float, int], None],
 ) -> None:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
+    head = Playhead(options.speed, from_s=options.from_s, tell=lambda at_s: progress(at_s, len(ledger.receipts)))
     for change in timeline:
-        await asyncio.sleep(began + change.at_s / options.speed - loop.time())
+        await head.reach(change.at_s)
         _record(ledger, change, lambda now=change: hands.make(now), options.patience_s)  # type: ignore[misc]  # bound
-    await asyncio.sleep(began + lasts_s / options.speed - loop.time())
+    await head.reach(lasts_s)
 
 
 def _record(

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from typing import TYPE_CHECKING, Final
 
+from fakehw import durations
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TextIO
 
     from fakehw.scenario.receipts import Hop, Receipt
 
 HOPS: Final = ("seen", "landed")
+
+_WORTH_WAITING_S: Final = 20.0
+"""What takes less is not worth a line of progress."""
+_EVERY_S: Final = 10.0
+"""Between two lines where there is no terminal."""
 
 
 def totals(receipts: Sequence[Receipt], name: str) -> tuple[int, int]:
@@ -53,6 +62,53 @@ def text_line(receipt: Receipt) -> str:
         if hop.expected:
             parts.append(f"| {word} {_hop_text(hop, receipt.written_at)}")
     return "  ".join(parts)
+
+
+class Progress:
+    """How far a long scenario is: a line that overwrites itself on a terminal, one now and then elsewhere."""
+
+    def __init__(self, stream: TextIO | None, changes: int, lasts_s: float, speed: float) -> None:
+        self._stream = stream if lasts_s / speed >= _WORTH_WAITING_S else None
+        self._is_terminal = stream is not None and stream.isatty()
+        self._changes = changes
+        self._lasts_s = lasts_s
+        self._speed = speed
+        self._next = time.monotonic() + _EVERY_S
+        self._is_dirty = False
+        self.at_s = 0.0
+        """The moment of the scenario that was shown last."""
+
+    def show(self, at_s: float, done: int) -> None:
+        """Show the moment and the number of changes made, where it is time for it."""
+        self.at_s = at_s
+        if self._stream is None or (not self._is_terminal and time.monotonic() < self._next):
+            return
+        self._next = time.monotonic() + _EVERY_S
+        left = durations.shown(max(0.0, self._lasts_s - at_s) / self._speed)
+        part = 100 * at_s / self._lasts_s
+        text = f"{durations.shown(at_s)} of {durations.shown(self._lasts_s)} ({part:.0f} %), "
+        text += f"{done} of {self._changes} changes, {left} left"
+        self._write(f"\r\x1b[K{text}" if self._is_terminal else f"fakehw: {text}\n")
+        self._is_dirty = self._is_terminal
+
+    def around(self, say: Callable[[], None]) -> None:
+        """Print something else, with no rest of a progress line around it."""
+        self.clear()
+        say()
+
+    def clear(self) -> None:
+        """Leave the line empty."""
+        if self._is_dirty:
+            self._write("\r\x1b[K")
+            self._is_dirty = False
+
+    def _write(self, text: str) -> None:
+        try:
+            if self._stream is not None:
+                self._stream.write(text)
+                self._stream.flush()
+        except OSError:  # the terminal went; the scenario goes on
+            self._stream = None
 
 
 def _hop_text(hop: Hop, since: float) -> str:

@@ -6,7 +6,7 @@ Pure: the same fields, devices and random numbers give the same changes.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from fakehw.layout import Health
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from fakehw.layout import TreePath
 
@@ -47,6 +47,27 @@ class Change:
         names = ", ".join(str(path).removeprefix("/") for path in self.paths[:3])
         more = f" and {len(self.paths) - 3} more" if len(self.paths) > 3 else ""
         return f"{self.act:<7}{names}{more}{f': {self.text}' if self.text else ''}"
+
+
+def from_moment(changes: Sequence[Change], at_s: float) -> tuple[Change, ...]:
+    """Return what is left of a timeline from a moment on, after what brings the devices to how they are by then."""
+    if at_s <= 0:
+        return tuple(changes)
+    states: dict[TreePath, tuple[int, Change]] = {}
+    for order, change in enumerate(change for change in changes if change.at_s < at_s):
+        states |= dict.fromkeys(change.paths, (order, change))
+    before: dict[int, tuple[Change, list[TreePath]]] = {}
+    for path, (order, change) in states.items():
+        is_as_it_was = change.act is Act.PLUG or (change.act is Act.SET and change.text == _GOOD)
+        if not is_as_it_was:
+            before.setdefault(order, (change, []))[1].append(path)
+    begin = (
+        replace(
+            change, at_s=at_s, act=Act.SET if change.act in (Act.TEAR, Act.FINISH) else change.act, paths=tuple(paths)
+        )
+        for _, (change, paths) in sorted(before.items())
+    )
+    return (*begin, *(change for change in changes if change.at_s >= at_s))
 
 
 def _bad(reason: str) -> str:

@@ -1,0 +1,143 @@
+"""`fakehw scenario import` and `synthesize`: fault logs from what happened, and from what was measured."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fakehw import output, parser
+from fakehw.errors import InputError
+from fakehw.spec import check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fakehw.scenario.outages import Outage
+    from fakehw.spec.topology import FakeNode
+
+_MAX_DAYS: Final = 36_500.0
+_MAX_RATE: Final = 1_000_000.0
+_CHOSEN: Final = "which device of a server failed is not known: chosen by chance (seed {seed})"
+_WHOLE: Final = "every fault takes all devices of its node"
+_IMPORT: Final = """\
+  fakehw scenario import infinitehbd fault_trace.json --spec gpus.yaml > year.csv
+  fakehw scenario run year.csv --speed 50000            # a year in ten minutes"""
+_SYNTHESIZE: Final = """\
+  fakehw scenario synthesize --spec gpus.yaml --days 30 > month.csv
+  fakehw scenario synthesize --spec gpus.yaml --days 7 --figures delta-a100 --seed 3 > week.csv
+  fakehw scenario synthesize --spec gpus.yaml --days 365 --rate 6.5 > bad-year.csv"""
+
+
+def add(commands: parser.Commands) -> None:
+    """Add both commands to those below `fakehw scenario`."""
+    bring = parser.add_command(
+        commands,
+        "import",
+        "print a fault log for the nodes of a spec from a trace of real failures",
+        run=_import,
+        examples=_IMPORT,
+    )
+    bring.add_argument(
+        "kind", choices=["infinitehbd"], help="infinitehbd: github.com/stepfun-ai/InfiniteHBD-Trace, 400 GPU servers"
+    )
+    bring.add_argument("file", metavar="FILE", type=Path, help="the trace")
+    _add_common(bring)
+    draw = parser.add_command(
+        commands,
+        "synthesize",
+        "print a fault log for the nodes of a spec, drawn from published figures",
+        run=_synthesize,
+        examples=_SYNTHESIZE,
+    )
+    _add_common(draw)
+    draw.add_argument("--days", metavar="DAYS", type=_number(0.001, _MAX_DAYS), required=True, help="how long it lasts")
+    draw.add_argument(
+        "--figures",
+        metavar="FILE",
+        default="infinitehbd",
+        help="rates and repair times in YAML, or one of delta-a100, infinitehbd, llama3 (default infinitehbd)",
+    )
+    draw.add_argument(
+        "--rate",
+        metavar="NUMBER",
+        type=_number(0.0, _MAX_RATE),
+        help="faults per 1,000 node-days in all (default: as the figures say)",
+    )
+
+
+def _add_common(command: parser.Parser) -> None:
+    parser.add_flag(
+        command,
+        "--spec",
+        env="FAKEHW_SPEC",
+        metavar="FILE",
+        required=True,
+        help="the topology whose nodes and devices fail (env FAKEHW_SPEC)",
+    )
+    command.add_argument(
+        "--seed", metavar="NUMBER", type=int, default=0, help="of all that is left to chance (default 0)"
+    )
+    command.add_argument(
+        "--fails",
+        choices=("device", "node"),
+        default="device",
+        help="a fault takes one device of its node, or all of them (default device)",
+    )
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from fakehw.scenario import infinitehbd, outages
+
+    nodes = dict(check.load_topology(arguments.spec).nodes)
+    found = infinitehbd.load(arguments.file)
+    servers = sorted({outage.server for outage in found})
+    if len(servers) > len(nodes):
+        raise InputError(f"{len(nodes)} nodes: must be at least as many as servers fail in it, {len(servers)} (--spec)")
+    chosen = outages.assign(servers, list(nodes), seed=arguments.seed)
+    remarks = [
+        f"{len(found)} faults of {arguments.file.name}, on {len(servers)} of {len(nodes)} nodes",
+        "from github.com/stepfun-ai/InfiniteHBD-Trace, Apache-2.0",
+        f"which node stands for which server: by chance (seed {arguments.seed})",
+    ]
+    _print(arguments, found, {server: nodes[name] for server, name in chosen.items()}, remarks)
+
+
+def _synthesize(arguments: argparse.Namespace) -> None:
+    from fakehw.scenario import figures, synthesis
+
+    nodes = dict(check.load_topology(arguments.spec).nodes)
+    drawn_from = figures.load(arguments.figures)
+    found = synthesis.draw(drawn_from, nodes, days=arguments.days, seed=arguments.seed, rate=arguments.rate)
+    remarks = [
+        synthesis.summary(found, len(nodes), arguments.days),
+        f"drawn with seed {arguments.seed} from {arguments.figures}: {drawn_from.about}",
+        drawn_from.source,
+    ]
+    _print(arguments, found, nodes, remarks)
+
+
+def _print(
+    arguments: argparse.Namespace, found: Sequence[Outage], nodes: dict[str, FakeNode], remarks: list[str]
+) -> None:
+    from fakehw.scenario import fault_log, outages
+
+    whole = arguments.fails == "node"
+    remarks.append(_WHOLE if whole else _CHOSEN.format(seed=arguments.seed))
+    for line in fault_log.lines(outages.place(found, nodes, seed=arguments.seed, whole_nodes=whole), remarks=remarks):
+        output.say(line)
+    for remark in remarks:
+        output.remark(remark)
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a number from {least:g} to {most:g}")
+        return value
+
+    return convert
