@@ -41,10 +41,10 @@ class Changes:
         for listener in self._listeners:
             listener()
 
-    async def wait_for(self, predicate: Callable[[], T], *, timeout_s: float, describe: Callable[[], str]) -> T:
+    async def wait_for(self, predicate: Callable[[], T], *, timeout_s: float | None, describe: Callable[[], str]) -> T:
         """Return the first true value of *predicate*.
 
-        After *timeout_s* real seconds raise TimeoutError with what *describe* says.
+        After *timeout_s* real seconds raise TimeoutError with what *describe* says; None is for ever.
         """
         value = predicate()
         if value:

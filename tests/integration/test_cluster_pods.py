@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from fakekubelet import ManualClock, pod
-from fakekubelet.cluster import cluster, process
+from fakekubelet.cluster import cluster, pod_run, process
+from fakekubelet.kubelet import pod_workers
 from fakekubelet.stub_plugin import Refusal, StubPlugin, devices
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.running import grpc_ended
@@ -207,6 +208,85 @@ async def test_a_command_that_does_not_exist_keeps_the_container_waiting():
         await running.wait_for(lambda: status.waiting_reason == "RunContainerError")
 
         assert "/no/such" in status.message
+
+
+async def test_a_command_that_a_process_cannot_be_given_keeps_the_container_waiting():
+    async with cluster.LocalCluster(["n"]) as running:
+        spec = pod.Pod("p", (pod.Container("main", command=("sh", "a\0b")),))
+        admitted = await running.nodes["n"].admit(spec)
+        run = pod_run.PodRun(
+            running.nodes["n"], admitted, ring=lambda: None, note=lambda *_: None, time_source=ManualClock()
+        )
+        run.start()
+        status = admitted.containers["main"]
+        await running.wait_for(lambda: status.waiting_reason == "RunContainerError")
+        await run.stop(0)
+
+
+async def test_a_pod_that_its_kubelet_refuses_later_ends_with_all_its_processes():
+    clock = ManualClock()
+    async with cluster.LocalCluster(["n"], time_source=clock) as running:
+        node = running.nodes["n"]
+        async with plugins(node, {1: ["node1-dev1-1", "node1-dev1-2"]}):
+            spec = yaml.safe_load(manifest("p", "exit 3", limits={f"{DOMAIN}1": 1}))
+            stays = {"name": "stays", "command": ["sh", "-c", "echo $$$$; " + STAY]}
+            spec["spec"]["containers"].append(stays)
+            await running.apply(yaml.safe_dump(spec))
+            status = running.pods["p"].admitted.containers["main"]
+            await running.wait_for(lambda: status.starts == 1 and not status.is_running and running.logs("p", "stays"))
+            pid = int(running.logs("p", "stays"))
+
+            await (
+                node.restart()
+            )  # and no plugin is there yet, so that the container that does not run cannot be admitted
+            await running.wait_for(lambda: running.pods["p"].phase == "Failed")
+            await running.wait_for(lambda: running.pods["p"].events[-1][1] == "UnexpectedAdmissionError")
+            await running.wait_for(lambda: not is_alive(pid))
+
+            assert "UnexpectedAdmissionError" in running.describe("p")
+            await running.delete("p")
+
+
+async def test_a_pod_on_a_node_that_there_is_not_waits_and_can_be_deleted():
+    async with cluster.LocalCluster(["n"]) as running:
+        await running.apply(
+            "{kind: Pod, metadata: {name: p}, spec: {nodeName: gone, containers: [{name: c, command: [x]}]}}"
+        )
+        await running.apply("{kind: Pod, metadata: {name: q}, spec: {containers: [{name: c, command: [sleep, 9]}]}}")
+        await running.wait_for(lambda: running.pods["q"].phase == "Running")
+
+        assert (running.pods["p"].phase, running.pods["p"].node) == ("Pending", "gone")
+        assert running.pods["p"].message == "waits for the kubelet of gone, which this cluster has not"
+        assert "Node:       gone" in running.describe("p")
+        await running.delete("p")
+        assert list(running.pods) == ["q"]
+
+
+async def test_a_manifest_with_a_bad_pod_creates_none():
+    async with cluster.LocalCluster(["n"]) as running:
+        good = "{kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, command: [x]}]}}"
+        with pytest.raises(pod.PodSpecError):
+            await running.apply(good + "\n---\n{kind: Pod, metadata: {name: q}, spec: {containers: [{name: c}]}}")
+
+        assert running.pods == {}
+
+
+async def test_a_pod_that_there_is_not_is_a_named_error(short_dir):
+    async with cluster.LocalCluster(["n"]) as running:
+        for ask in (running.logs, running.describe):
+            with pytest.raises(cluster.NoSuchPodError, match=r'^pods "p" not found$'):
+                ask("p")
+        with pytest.raises(cluster.NoSuchPodError):
+            await running.delete("p")
+        with pytest.raises(pod_workers.UnknownPodError, match="no pod here has the UID"):
+            await running.nodes["n"].start_container(pod.simple("p"))
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
 
 
 async def test_a_pod_without_a_command_is_refused_because_no_image_is_run():

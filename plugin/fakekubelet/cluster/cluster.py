@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class NoSuchPodError(KeyError):
+    """The cluster has no pod of that name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class ClusterPod:
     """A pod of the cluster, from apply to delete."""
 
@@ -50,6 +57,8 @@ class ClusterPod:
         """Why the pod is not running: the last scheduling message, or why its node refused it."""
         if self.admitted is not None:
             return self.admitted.message
+        if self.node is not None:
+            return f"waits for the kubelet of {self.node}, which this cluster has not"  # as on a real one, for ever
         return self.events[-1][2] if self.events else ""
 
     def note(self, kind: str, reason: str, message: str) -> None:
@@ -120,46 +129,51 @@ class LocalCluster:
         await self._life.aclose()
 
     async def apply(self, manifest: str | Path) -> list[ClusterPod]:
-        """Create the pods of a YAML text or file, those that are there already excepted, and try to schedule them."""
-        text = manifest.read_text() if isinstance(manifest, Path) else manifest
-        found = []
-        for spec in pod.parse(text):
+        """Create the pods of a YAML text or file, those that are there already excepted, and try to schedule them.
+
+        Raise PodSpecError if any of them cannot be played; then none is created.
+        """
+        specs = pod.read(manifest)
+        for spec in specs:  # all of them before any is created
             pod_run.check(spec)
-            found.append(self.pods.setdefault(spec.name, ClusterPod(spec)))
+        found = [self.pods.setdefault(spec.name, ClusterPod(spec)) for spec in specs]
         await self._schedule()
         return found
 
     async def delete(self, name: str) -> None:
-        """End a pod's processes, free what it holds, and let others have it; raise KeyError for an unknown one."""
+        """End a pod's processes and let others have what it holds; raise NoSuchPodError for an unknown one."""
         async with self._scheduling:  # not in the middle of its admission
-            one = self.pods[name]
-        if one.run is not None:
-            await one.run.stop(one.spec.grace_period_s)
+            target = self._pod(name)
+        if target.run is not None:
+            await target.run.stop(target.spec.grace_period_s)
         async with self._scheduling:
-            if one.node is not None:
-                await self.nodes[one.node].remove(one.spec)
+            if target.node in self.nodes:
+                await self.nodes[target.node].remove(target.spec)
             self.pods.pop(name, None)
         self._changes.ring()
         await self._schedule()
 
     def logs(self, name: str, container: str | None = None) -> str:
-        """Return what a pod's container has printed so far, over restarts too; by default the first one."""
-        one = self.pods[name]
-        return "" if one.run is None else one.run.logs(container or one.spec.containers[0].name)
+        """Return what a pod's container has printed so far, over restarts too; by default the first one.
+
+        Raise NoSuchPodError for an unknown pod.
+        """
+        target = self._pod(name)
+        return "" if target.run is None else target.run.logs(container or target.spec.containers[0].name)
 
     def describe(self, name: str) -> str:
-        """Return a pod's state and events, as `kubectl describe` would in short."""
-        one = self.pods[name]
+        """Return a pod's state and events, as `kubectl describe` would in short; raise NoSuchPodError."""
+        target = self._pod(name)
         lines = [
-            f"Name:       {one.name}",
-            f"Namespace:  {one.spec.namespace}",
-            f"Node:       {one.node or '<none>'}",
-            f"Status:     {one.phase}",
+            f"Name:       {target.name}",
+            f"Namespace:  {target.spec.namespace}",
+            f"Node:       {target.node or '<none>'}",
+            f"Status:     {target.phase}",
         ]
-        if one.admitted is not None and one.admitted.reason:
-            lines += [f"Reason:     {one.admitted.reason}", f"Message:    {one.admitted.message}"]
+        if target.admitted is not None and target.admitted.reason:
+            lines += [f"Reason:     {target.admitted.reason}", f"Message:    {target.admitted.message}"]
         lines.append("Events:")
-        lines += [f"  {kind:<8} {reason:<24} {message}" for kind, reason, message in one.events] or ["  <none>"]
+        lines += [f"  {kind:<8} {reason:<24} {message}" for kind, reason, message in target.events] or ["  <none>"]
         return "\n".join(lines)
 
     async def wait_for(self, predicate: Callable[[], T], *, timeout: float = 5.0) -> T:
@@ -187,42 +201,54 @@ class LocalCluster:
     async def _schedule(self) -> None:
         """Try every pod that has no node, in the order of arrival."""
         async with self._scheduling:
-            for one in list(self.pods.values()):
-                if one.node is None and self.pods.get(one.name) is one:
-                    await self._try(one)
+            for waiting in list(self.pods.values()):
+                if waiting.node is None and self.pods.get(waiting.name) is waiting:
+                    await self._try(waiting)
 
-    async def _try(self, one: ClusterPod) -> None:
+    async def _try(self, new: ClusterPod) -> None:
         try:
-            target = one.spec.node_name or scheduler.place(one.spec.requests(), self._view())
+            target = new.spec.node_name or scheduler.place(new.spec.requests(), self._view())
         except scheduler.UnschedulableError as error:
-            one.note("Warning", "FailedScheduling", str(error))
+            new.note("Warning", "FailedScheduling", str(error))
             self._changes.ring()
             return
-        one.node = target
-        if one.spec.node_name is None:
-            text = f"Successfully assigned {one.spec.namespace}/{one.name} to {target}"
-            one.note("Normal", "Scheduled", text)
-        node = self.nodes[target]
-        one.admitted = await node.admit(one.spec)
-        if one.admitted.is_active:
-            one.run = pod_run.PodRun(node, one.admitted, ring=self._changes.ring, time_source=self._clock)
-            one.run.start()
-        else:
-            one.note("Warning", one.admitted.reason, one.admitted.message.removeprefix("Pod was rejected: "))
+        new.node = target
+        if new.spec.node_name is None:
+            text = f"Successfully assigned {new.spec.namespace}/{new.name} to {target}"
+            new.note("Normal", "Scheduled", text)
+        node = self.nodes.get(target)
+        if node is not None:
+            await self._admit(new, node)
         self._changes.ring()
+
+    async def _admit(self, new: ClusterPod, node: kubelet.FakeKubelet) -> None:
+        new.admitted = await node.admit(new.spec)
+        if new.admitted.is_active:
+            new.run = pod_run.PodRun(
+                node, new.admitted, ring=self._changes.ring, note=new.note, time_source=self._clock
+            )
+            new.run.start()
+        else:
+            new.note("Warning", new.admitted.reason, new.admitted.message.removeprefix("Pod was rejected: "))
+
+    def _pod(self, name: str) -> ClusterPod:
+        try:
+            return self.pods[name]
+        except KeyError:
+            raise NoSuchPodError(f'pods "{name}" not found') from None
 
     def _view(self) -> list[scheduler.Node]:
         view = []
         for name, node in self.nodes.items():
-            assigned = [one for one in self.pods.values() if one.node == name and one.phase in _HOLDING]
-            requested = scheduler.total(one.spec.requests() for one in assigned)
+            assigned = [known for known in self.pods.values() if known.node == name and known.phase in _HOLDING]
+            requested = scheduler.total(known.spec.requests() for known in assigned)
             view.append(scheduler.Node(name, node.node_status.allocatable, requested, len(assigned)))
         if self._control_plane is not None:
             view.append(scheduler.Node(self._control_plane, {}, is_tainted=True))
         return view
 
     async def _stop_pods(self) -> None:
-        runs = [one.run for one in self.pods.values() if one.run is not None]
+        runs = [known.run for known in self.pods.values() if known.run is not None]
         await asyncio.gather(*(run.stop(_EXIT_GRACE_S) for run in runs))
 
 

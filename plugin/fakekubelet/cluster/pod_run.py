@@ -7,11 +7,11 @@ only starts and ends processes. A container that ends is started again as its po
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fakekubelet import clock, pod
 from fakekubelet.cluster import process
-from fakekubelet.kubelet import kubelet, pod_status
+from fakekubelet.kubelet import kubelet, pod_status, pod_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +40,14 @@ class PodRun:
         admitted: pod_status.AdmittedPod,
         *,
         ring: Callable[[], None],
+        note: Callable[[str, str, str], None],
         time_source: clock.Clock,
     ) -> None:
+        """Describe it; *note* takes the type, the reason and the message of an event."""
         self._node = node
         self._admitted = admitted
         self._ring = ring
+        self._note = note
         self._clock = time_source
         self._running: dict[str, process.Process] = {}
         self._logs: dict[str, list[process.Process]] = {}
@@ -53,6 +56,7 @@ class PodRun:
     def start(self) -> None:
         """Begin; `stop` must follow."""
         self._task = asyncio.create_task(self._run(), name=f"pod {self._admitted.pod.name}")
+        self._task.add_done_callback(_raise_error)
 
     async def stop(self, grace_s: float) -> None:
         """End all processes, kindly at first."""
@@ -63,35 +67,58 @@ class PodRun:
 
     async def _stop_processes(self, grace_s: float) -> None:
         left, self._running = self._running, {}
-        await asyncio.gather(*(one.stop(grace_s) for one in left.values()))
+        await asyncio.gather(*(running.stop(grace_s) for running in left.values()))
 
     def logs(self, container: str) -> str:
         """Return the output of all runs of a container."""
-        return "".join(one.output for one in self._logs.get(container, []))
+        return "".join(run.output for run in self._logs.get(container, []))
 
     async def _run(self) -> None:
-        spec = self._admitted.pod
+        phase: pod_status.Phase | None = pod_status.Phase.FAILED
         try:
-            async with asyncio.TaskGroup() as group:
-                sidecars = []
-                for container in spec.init_containers:
-                    keep = self._keep_up(container, pod.RestartPolicy.ALWAYS if container.is_sidecar else None)
-                    if container.is_sidecar:
-                        sidecars.append(group.create_task(keep, name=f"sidecar {container.name}"))
-                    else:
-                        await keep
-                apps = [
-                    group.create_task(self._keep_up(container), name=f"container {container.name}")
-                    for container in spec.containers
-                ]
-                codes = await asyncio.gather(*apps)
-                for sidecar in sidecars:
-                    sidecar.cancel()
+            codes = await self._play()
+            phase = pod_status.Phase.FAILED if any(codes) else pod_status.Phase.SUCCEEDED
         except* _FailedError:
-            codes = [1]
-        phase = pod_status.Phase.FAILED if any(codes) else pod_status.Phase.SUCCEEDED
-        await self._stop_processes(spec.grace_period_s)
-        self._node.finish(self._admitted, phase)
+            pass
+        except* pod_workers.PodEndedError:
+            phase = None  # the kubelet has said so itself: it refused the pod when it came up again (contract RS-7)
+            self._note("Warning", self._admitted.reason, self._admitted.message.removeprefix("Pod was rejected: "))
+        except* Exception:
+            await self._stop_processes(0)  # a bug: nothing is left running for it
+            self._node.finish(self._admitted, pod_status.Phase.FAILED)
+            raise
+        await self._stop_processes(self._admitted.pod.grace_period_s)
+        if phase is not None:
+            self._node.finish(self._admitted, phase)
+        self._ring()
+
+    async def _play(self) -> list[int]:
+        """Run all containers, each until its policy lets it end; return the exit statuses of the app containers."""
+        spec = self._admitted.pod
+        async with asyncio.TaskGroup() as group:
+            helpers: list[asyncio.Task[Any]] = [
+                group.create_task(self._until_refused(), name=f"pod {spec.name} refused")
+            ]
+            for container in spec.init_containers:
+                keep = self._keep_up(container, pod.RestartPolicy.ALWAYS if container.is_sidecar else None)
+                if container.is_sidecar:
+                    helpers.append(group.create_task(keep, name=f"sidecar {container.name}"))
+                else:
+                    await keep
+            apps = [
+                group.create_task(self._keep_up(container), name=f"container {container.name}")
+                for container in spec.containers
+            ]
+            codes = await asyncio.gather(*apps)
+            for helper in helpers:
+                helper.cancel()
+        return list(codes)
+
+    async def _until_refused(self) -> None:
+        await self._node.changes.wait_for(
+            lambda: not self._admitted.is_active, timeout_s=None, describe=self._node.describe
+        )
+        raise pod_workers.PodEndedError(self._admitted.message)
 
     async def _keep_up(self, container: pod.Container, policy: pod.RestartPolicy | None = None) -> int:
         """Run a container until its policy lets it end; return the exit status."""
@@ -115,7 +142,7 @@ class PodRun:
         env = process.environment(self._admitted.pod.name, status.env, container.env)
         try:
             started = await process.Process.start((*container.command, *container.args), env, on_output=self._ring)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no such command; what a process cannot be given
             status.waiting_reason, status.message = "RunContainerError", str(error)
             self._node.container_exited(self._admitted, container.name)
             return 127
@@ -126,3 +153,8 @@ class PodRun:
         self._running.pop(container.name, None)
         self._node.container_exited(self._admitted, container.name)
         return code
+
+
+def _raise_error(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error

@@ -53,8 +53,8 @@ def place(requests: Mapping[str, int], nodes: Sequence[Node]) -> str:
 def total(requests: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Add up what several pods request."""
     counted: Counter[str] = Counter()
-    for one in requests:
-        counted.update(one)
+    for requested in requests:
+        counted.update(requested)
     return dict(counted)
 
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from fakekubelet import pod
+    from fakekubelet.kubelet import pod_status
+
 T = TypeVar("T")
 
 
@@ -49,7 +52,7 @@ class Mode(enum.StrEnum):
     """Clients by resource and socket path (contract REG-15)."""
 
 
-class FakeKubelet(pod_workers.PodWorkers):
+class FakeKubelet:
     """One node's kubelet as a device plugin meets it; see docs/fake-kubelet.md."""
 
     def __init__(
@@ -66,7 +69,6 @@ class FakeKubelet(pod_workers.PodWorkers):
         topology_policy: numa.Policy | str = numa.Policy.NONE,
         numa_nodes: Sequence[int] = (0, 1),
     ) -> None:
-        super().__init__()
         self.plugin_dir = plugin_dir
         self.node_name = node_name
         self.clock = clock if clock is not None else _real_clock()
@@ -84,6 +86,7 @@ class FakeKubelet(pod_workers.PodWorkers):
         self._policy = numa.Policy(topology_policy)
         self._numa_nodes = tuple(numa_nodes)
         self._history: dict[str, list[device.DeviceList]] = {}
+        self._workers = pod_workers.PodWorkers(time_source=self.clock, ring=self.changes.ring)
         self._life: contextlib.AsyncExitStack | None = None
         self._forget_memory()
 
@@ -135,9 +138,7 @@ class FakeKubelet(pod_workers.PodWorkers):
             self._life = life.pop_all()
         try:
             await self.tick()
-            for admitted in list(self._pods.values()):
-                if admitted.is_active:
-                    await self._admit(admitted)
+            await self._workers.admit_again()
         except BaseException:
             await self.stop(remove_sockets=True)
             raise
@@ -166,16 +167,14 @@ class FakeKubelet(pod_workers.PodWorkers):
     async def reboot(self) -> None:
         """Restart with the machine: nothing runs any more, and pods come before plugins (contract RS-7)."""
         await self.stop()
-        for admitted in self._pods.values():
-            for container in admitted.containers.values():
-                container.is_running = False
+        self._workers.stop_containers()
         await self.start()
 
     async def recreate_node(self) -> None:
         """Start without a past: an empty directory and no pods. The Node object keeps its numbers (contract NS-8)."""
         await self.stop()
         shutil.rmtree(self.plugin_dir)
-        self._pods.clear()
+        self._workers.clear()
         await self.start()
 
     # -- what it knows ------------------------------------------------------------------------------------------------
@@ -237,14 +236,19 @@ class FakeKubelet(pod_workers.PodWorkers):
     def describe(self) -> str:
         """Return the state in a few lines, for people."""
         lines = [f"kubelet of {self.node_name} ({self.mode}), {'up' if self.is_up else 'down'}"]
-        for resource in sorted({*self.capacity, *self._history, *(one.resource_name for one in self.registrations)}):
+        for resource in sorted(
+            {*self.capacity, *self._history, *(attempt.resource_name for attempt in self.registrations)}
+        ):
             shown = f"{self.allocatable.get(resource, '-')}/{self.capacity.get(resource, '-')}"
             lines.append(
                 f"  {resource}: allocatable/capacity {shown}, {self.live_streams(resource)} stream(s), "
                 f"{len(self.history(resource))} list(s), devices {self.devices(resource)}"
             )
-        lines += [f"  refused: {one.resource_name} {one.error}" for one in self.registrations if one.error is not None]
-        lines += [f"  pod {one.pod.name}: {one.phase} {one.reason} {one.message}".rstrip() for one in self.pods]
+        refused = [attempt for attempt in self.registrations if attempt.error is not None]
+        lines += [f"  refused: {attempt.resource_name} {attempt.error}" for attempt in refused]
+        lines += [
+            f"  pod {known.pod.name}: {known.phase} {known.reason} {known.message}".rstrip() for known in self.pods
+        ]
         return "\n".join(lines)
 
     # -- what it does -------------------------------------------------------------------------------------------------
@@ -265,6 +269,41 @@ class FakeKubelet(pod_workers.PodWorkers):
         """Close the connection of whoever serves *resource*, as happens to a plugin that is well (contract REG-13)."""
         await self._table.drop(resource)
 
+    # -- pods (pod_workers.py) ----------------------------------------------------------------------------------------
+
+    @property
+    def pods(self) -> Sequence[pod_status.AdmittedPod]:
+        """All pods given to this kubelet and not removed, failed ones included."""
+        return self._workers.pods
+
+    def allocated_resources_status(
+        self, target: pod.Pod | pod_status.AdmittedPod
+    ) -> dict[str, dict[str, dict[str, str]]]:
+        """Return app container → resource → device ID → health, as the pod's status says it (contract HS-2 to HS-5)."""
+        return self._workers.allocated_resources_status(target)
+
+    async def admit(self, new: pod.Pod) -> pod_status.AdmittedPod:
+        """Admit a pod, or refuse it for good: allocate for each container in order (contract ADM-1, AL-1)."""
+        return await self._workers.admit(new)
+
+    async def start_container(
+        self, target: pod.Pod | pod_status.AdmittedPod, name: str | None = None, *, retry: bool = False
+    ) -> pod_status.ContainerStatus:
+        """Create a container, again if it ran before (contract PS-1, PS-2, AL-18); see `PodWorkers.start_container`."""
+        return await self._workers.start_container(target, name, retry=retry)
+
+    def container_exited(self, target: pod.Pod | pod_status.AdmittedPod, name: str) -> None:
+        """Note that a container no longer runs; its devices stay with it."""
+        self._workers.container_exited(target, name)
+
+    def finish(self, target: pod.Pod | pod_status.AdmittedPod, phase: pod_status.Phase) -> None:
+        """Note that a pod has run to its end."""
+        self._workers.finish(target, phase)
+
+    async def remove(self, target: pod.Pod | pod_status.AdmittedPod) -> None:
+        """Delete a pod. Its devices become free when the kubelet next looks, and no plugin is told (contract AL-5)."""
+        self._workers.remove(target)
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _forget_memory(self) -> None:
@@ -272,7 +311,7 @@ class FakeKubelet(pod_workers.PodWorkers):
         self._manager = device_manager.DeviceManager(
             self.plugin_dir,
             time_source=self.clock,
-            active_pods=lambda: {uid for uid, one in self._pods.items() if one.is_active},
+            active_pods=self._workers.active_uids,
             on_list=lambda resource, received: self.history(resource).append(received),
             on_health=self.synced_pods.append,
             ring=self.changes.ring,
@@ -282,8 +321,9 @@ class FakeKubelet(pod_workers.PodWorkers):
             rng=self._rng,
             policy=self._policy,
             machine_nodes=self._numa_nodes,
-            is_running=self._is_running,
+            is_running=self._workers.is_running,
         )
+        self._workers.begin(self._manager, self._allocation)
         self._table = client_table.ClientTable(
             self._manager,
             by_socket_path=self.mode is Mode.V1_37,

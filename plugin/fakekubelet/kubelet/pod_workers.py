@@ -9,27 +9,62 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from fakekubelet import changes, clock, pod
+from fakekubelet import clock, pod
 from fakekubelet.kubelet import device_allocation, device_manager, pod_status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 WORKER_BACKOFF_S = 10.0
 """How long the kubelet waits before it tries a container again (`backOffPeriod`)."""
 
 
+class UnknownPodError(LookupError):
+    """A kubelet was asked about a pod that it was never given, or that has been removed."""
+
+
+class PodEndedError(ValueError):
+    """A container of a pod was to start that has failed or run to its end."""
+
+
 class PodWorkers:
-    """Pods outlive the kubelet's process; the device manager and the allocation are those of its present life."""
+    """The pods of one node. They outlive the kubelet's process; `begin` hands over what belongs to a new one."""
 
-    clock: clock.Clock
-    changes: changes.Changes
-    _manager: device_manager.DeviceManager
-    _allocation: device_allocation.DeviceAllocation
-
-    def __init__(self) -> None:
+    def __init__(self, *, time_source: clock.Clock, ring: Callable[[], None]) -> None:
+        self._clock = time_source
+        self._ring = ring
         self._pods: dict[str, pod_status.AdmittedPod] = {}
         self._admission = asyncio.Lock()
+
+    def begin(self, manager: device_manager.DeviceManager, allocation: device_allocation.DeviceAllocation) -> None:
+        """Go on with the device manager and the allocation of a new life."""
+        self._manager = manager
+        self._allocation = allocation
+
+    async def admit_again(self) -> None:
+        """Admit the pods that are there already, as a kubelet does when it comes up (contract RS-6, RS-7)."""
+        for admitted in list(self._pods.values()):
+            if admitted.is_active:
+                await self._admit(admitted)
+
+    def active_uids(self) -> set[str]:
+        """Return the pods that may still hold devices."""
+        return {uid for uid, admitted in self._pods.items() if admitted.is_active}
+
+    def stop_containers(self) -> None:
+        """Note that nothing runs any more: the machine went down."""
+        for admitted in self._pods.values():
+            for container in admitted.containers.values():
+                container.is_running = False
+
+    def clear(self) -> None:
+        """Forget all pods, as a node does that is made anew."""
+        self._pods.clear()
+
+    def is_running(self, uid: str, container: str) -> bool:
+        """Tell whether a container of a pod runs."""
+        admitted = self._pods.get(uid)
+        return admitted is not None and admitted.containers[container].is_running
 
     @property
     def pods(self) -> Sequence[pod_status.AdmittedPod]:
@@ -40,19 +75,19 @@ class PodWorkers:
         self, target: pod.Pod | pod_status.AdmittedPod
     ) -> dict[str, dict[str, dict[str, str]]]:
         """Return app container → resource → device ID → health, as the pod's status says it (contract HS-2 to HS-5)."""
-        return pod_status.allocated_resources_status(self._pods[target.uid], self._manager)
+        return pod_status.allocated_resources_status(self._known(target), self._manager)
 
     async def admit(self, new: pod.Pod) -> pod_status.AdmittedPod:
         """Admit a pod: allocate for each container in order (contract ADM-1, AL-1). Refused pods are Failed for
         good.
         """
-        names = [*new.init_containers, *new.containers]
+        specs = [*new.init_containers, *new.containers]
         admitted = pod_status.AdmittedPod(
-            new, containers={one.name: pod_status.ContainerStatus(one.name) for one in names}
+            new, containers={spec.name: pod_status.ContainerStatus(spec.name) for spec in specs}
         )
         self._pods[new.uid] = admitted
         await self._admit(admitted)
-        self.changes.ring()
+        self._ring()
         return admitted
 
     async def start_container(
@@ -63,50 +98,59 @@ class PodWorkers:
 
         A failure leaves it waiting with `CreateContainerConfigError` (contract PS-2); with *retry* the kubelet tries
         again after its back-off until it works. *name* may be left out for a pod with one container.
+
+        Raise PodEndedError once the pod has failed, UnknownPodError for a pod that is not here, ValueError for a
+        container that it has not.
         """
-        admitted = self._pods[target.uid]
-        if not admitted.is_active:
-            raise ValueError(f"pod {admitted.pod.name} is {admitted.phase}: {admitted.message}")
+        admitted = self._known(target)
         spec = _container(admitted.pod, name)
         status = admitted.containers[spec.name]
         while True:
+            if not admitted.is_active:
+                raise PodEndedError(f"pod {admitted.pod.name} is {admitted.phase}: {admitted.message}")
             status.is_running = False
             try:
                 status.options = await self._allocation.run_options(admitted.pod, spec, active=True)
             except device_allocation.DeviceError as error:
                 status.waiting_reason, status.message = "CreateContainerConfigError", str(error)
-                self.changes.ring()
+                self._ring()
                 if not retry:
                     return status
-                await clock.sleep(self.clock, WORKER_BACKOFF_S)
+                await clock.sleep(self._clock, WORKER_BACKOFF_S)
                 continue
             self._note_devices(admitted)
             status.is_running, status.waiting_reason, status.message = True, None, ""
             status.starts += 1
-            if all(admitted.containers[one.name].is_running for one in admitted.pod.containers):
+            if all(admitted.containers[app.name].is_running for app in admitted.pod.containers):
                 admitted.phase = pod_status.Phase.RUNNING
-            self.changes.ring()
+            self._ring()
             return status
 
     def container_exited(self, target: pod.Pod | pod_status.AdmittedPod, name: str) -> None:
         """Note that a container no longer runs; its devices stay with it."""
-        self._pods[target.uid].containers[name].is_running = False
-        self.changes.ring()
+        self._known(target).containers[name].is_running = False
+        self._ring()
 
     def finish(self, target: pod.Pod | pod_status.AdmittedPod, phase: pod_status.Phase) -> None:
         """Note that a pod has run to its end."""
-        admitted = self._pods[target.uid]
+        admitted = self._known(target)
         admitted.phase = phase
         for container in admitted.containers.values():
             container.is_running = False
-        self.changes.ring()
+        self._ring()
 
-    async def remove(self, target: pod.Pod | pod_status.AdmittedPod) -> None:
+    def remove(self, target: pod.Pod | pod_status.AdmittedPod) -> None:
         """Delete a pod. Its devices become free when the kubelet next looks, and no plugin is told (contract AL-5)."""
         self._pods.pop(target.uid, None)
-        self.changes.ring()
+        self._ring()
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _known(self, target: pod.Pod | pod_status.AdmittedPod) -> pod_status.AdmittedPod:
+        admitted = self._pods.get(target.uid)
+        if admitted is None:
+            raise UnknownPodError(f"no pod here has the UID {target.uid}; it was never admitted, or is removed")
+        return admitted
 
     async def _admit(self, admitted: pod_status.AdmittedPod) -> None:
         async with self._admission:  # one pod at a time: a slow Allocate stalls the node (contract ADM-1)
@@ -125,12 +169,8 @@ class PodWorkers:
     def _note_devices(self, admitted: pod_status.AdmittedPod) -> None:
         for name, status in admitted.containers.items():
             held = self._manager.pod_devices.of_container(admitted.uid, name)
-            status.device_ids = {resource: sorted(one.device_ids) for resource, one in sorted(held.items())}
+            status.device_ids = {resource: sorted(devices.device_ids) for resource, devices in sorted(held.items())}
             status.options = self._allocation.merged(admitted.uid, name)
-
-    def _is_running(self, uid: str, container: str) -> bool:
-        admitted = self._pods.get(uid)
-        return admitted is not None and admitted.containers[container].is_running
 
 
 def _container(owner: pod.Pod, name: str | None) -> pod.Container:
