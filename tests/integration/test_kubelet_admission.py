@@ -203,3 +203,37 @@ async def test_restricted_refuses_what_has_to_span_nodes_though_it_would_fit_on_
 
         assert admitted.is_active is (len(spread) == 1)
         assert admitted.is_active or admitted.reason == "TopologyAffinityError"
+
+
+@pytest.mark.parametrize("numa_node", [-1, 64, 2**62])
+@pytest.mark.parametrize(
+    ("policy", "phase"), [("best-effort", "Pending"), ("restricted", "Failed"), ("none", "Pending")]
+)
+async def test_a_numa_node_that_no_mask_holds_is_no_node_and_topology_all_the_same(
+    socket_dir, policy, phase, numa_node
+):
+    async with (
+        FakeKubelet(socket_dir, topology_policy=policy) as kubelet,
+        StubPlugin(socket_dir, RESOURCE, devices("a", numa=numa_node)) as plugin,
+    ):
+        await plugin.register()
+        await kubelet.wait_for(lambda: kubelet.allocatable.get(RESOURCE) == 1)
+
+        admitted = await kubelet.admit(pod.simple("p", {RESOURCE: 1}))
+
+        assert (admitted.phase, admitted.reason) == (phase, "TopologyAffinityError" if phase == "Failed" else "")
+
+
+async def test_a_policy_on_a_machine_with_more_than_8_nodes_is_a_hazard_and_costs_no_time(socket_dir):
+    async with (
+        FakeKubelet(socket_dir, topology_policy="restricted", numa_nodes=range(64)) as kubelet,
+        StubPlugin(
+            socket_dir, RESOURCE, [each for node in range(64) for each in devices(f"d{node}", numa=node)]
+        ) as plugin,
+    ):
+        assert "does not start with the policy restricted" in kubelet.hazards[0]
+        await plugin.register()
+        await kubelet.wait_for(lambda: kubelet.allocatable.get(RESOURCE) == 64)
+        assert (await kubelet.admit(pod.simple("p", {RESOURCE: 40}))).phase == "Pending"
+
+    assert FakeKubelet(socket_dir, numa_nodes=range(64)).hazards == []

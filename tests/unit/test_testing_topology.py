@@ -103,3 +103,34 @@ def test_a_pod_without_devices_is_admitted_by_every_policy(policy):
 def test_an_impossible_request_is_refused_by_restricted_only():
     assert numa.merge([[]], policy=Policy.BEST_EFFORT, machine_nodes=TWO_NODES)[1]
     assert not numa.merge([[]], policy=Policy.RESTRICTED, machine_nodes=TWO_NODES)[1]
+
+
+def test_a_mask_has_64_bits_and_no_room_for_others():
+    assert numa.mask_of([0, 63, -1, 64, 2**62]) == 1 | 1 << 63
+
+
+def test_nodes_that_no_mask_holds_are_on_no_mask():
+    devices = make_devices(a=(-1,), b=(2**62,), c=(64,))
+
+    assert hints(devices, 1) == []
+    assert numa.split(devices, set("abc"), Hint(0b01, True)) == (set(), {"b", "c"}, {"a"})
+    assert numa.split(make_devices(a=(-1, 0), b=(-1, 1)), set("ab"), Hint(0b01, True)) == ({"a"}, {"b"}, set())
+
+
+def test_a_reusable_device_pins_the_mask_if_its_plugin_said_anything_of_nodes():
+    devices = make_devices(a=(), b=(1,), c=(-1,)) | {"e": Device("e", "Healthy", (), has_empty_topology=True)}
+
+    assert hints(devices, 1, available="b", reusable="a") == [Hint(0b10, True)]
+    assert hints(devices, 1, available="b", reusable="c") == []
+    assert hints(devices, 1, available="b", reusable="e") == []
+    assert hints(devices, 1, available="b", reusable={"gone"}) == [Hint(0b10, True)]
+
+
+@pytest.mark.parametrize("node", [-1, 64])
+def test_a_machine_has_no_such_node(node):
+    with pytest.raises(ValueError, match=f"numa_nodes: {node} must be from 0 to 63"):
+        numa.checked([0, node])
+
+
+def test_a_machines_nodes_are_in_order_and_each_once():
+    assert numa.checked([1, 0, 1]) == (0, 1)

@@ -24,6 +24,11 @@ class Device:
     """Whether there was a topology with no nodes in it, which hides the device from GetAllocatableResources."""
 
     @property
+    def has_topology(self) -> bool:
+        """Tell whether the plugin said anything of NUMA nodes, be it that there are none."""
+        return bool(self.numa_nodes) or self.has_empty_topology
+
+    @property
     def is_healthy(self) -> bool:
         """Tell whether the kubelet counts the device as allocatable."""
         return self.health == constants.HEALTHY

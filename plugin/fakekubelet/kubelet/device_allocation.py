@@ -40,6 +40,12 @@ class DeviceAllocation:
         self._rng = rng
         self._policy = policy
         self._machine_nodes = machine_nodes
+        if policy is not numa.Policy.NONE and len(machine_nodes) > numa.MOST_NODES:
+            self.hazards.append(
+                f"a real kubelet does not start with the policy {policy}: unsupported on machines with more than "
+                f"{numa.MOST_NODES} NUMA Nodes (contract AL-20); this one goes on with the policy none"
+            )
+            self._policy = numa.Policy.NONE
         self._is_running = is_running
         self._reusable: tuple[str, dict[str, set[str]]] = ("", {})
         self._hints: dict[tuple[str, str], numa.Hint] = {}

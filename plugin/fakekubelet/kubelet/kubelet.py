@@ -84,7 +84,7 @@ class FakeKubelet:
         self._rng = random.Random(seed)  # noqa: S311 - the choice must be repeatable, not secret
         self._period_s = node_status_period_s
         self._policy = numa.Policy(topology_policy)
-        self._numa_nodes = tuple(numa_nodes)
+        self._numa_nodes = numa.checked(numa_nodes)
         self._history: dict[str, list[device.DeviceList]] = {}
         self._workers = pod_workers.PodWorkers(time_source=self.clock, ring=self.changes.ring)
         self._life: contextlib.AsyncExitStack | None = None
@@ -203,7 +203,7 @@ class FakeKubelet:
 
     @property
     def hazards(self) -> Sequence[str]:
-        """Moments at which the real kubelet would have crashed (contract LW-13)."""
+        """What a real kubelet would have died of (contract LW-13), or not started with (contract AL-20)."""
         return self._allocation.hazards
 
     def history(self, resource: str) -> list[device.DeviceList]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from fakekubelet.kubelet.pod_devices import WITHOUT_TOPOLOGY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
@@ -36,9 +38,25 @@ class Hint:
     preferred: bool
 
 
+MASK_BITS: Final = 64
+"""A mask of the kubelet's has no room for other NUMA nodes, whatever a plugin says (contract AL-7)."""
+
+MOST_NODES: Final = 8
+"""On a machine with more, a kubelet with a policy other than `none` does not start (contract AL-20)."""
+
+
 def mask_of(nodes: Iterable[int]) -> int:
-    """Return the mask of some NUMA nodes."""
-    return sum(1 << node for node in set(nodes))
+    """Return the mask of some NUMA nodes; those that have no bit in one are left out (contract AL-7)."""
+    return sum(1 << node for node in set(nodes) if 0 <= node < MASK_BITS)
+
+
+def checked(machine_nodes: Iterable[int]) -> tuple[int, ...]:
+    """Return a machine's NUMA nodes in order, each once; raise ValueError for one that no machine can have."""
+    nodes = tuple(sorted(set(machine_nodes)))
+    for node in nodes:
+        if not 0 <= node < MASK_BITS:
+            raise ValueError(f"numa_nodes: {node} must be from 0 to {MASK_BITS - 1}")
+    return nodes
 
 
 def has_topology(devices: Iterable[Device]) -> bool:
@@ -62,6 +80,7 @@ def hints(
     bearing = {node for device in devices.values() for node in device.numa_nodes} & set(machine_nodes)
     nodes = sorted(bearing or machine_nodes)
     device_masks = {device_id: mask_of(device.numa_nodes) for device_id, device in devices.items()}
+    pinned = [device_id for device_id in reusable if device_id in devices and devices[device_id].has_topology]
     smallest = len(nodes)
     found: list[int] = []
     for size in range(1, len(nodes) + 1):
@@ -69,8 +88,7 @@ def hints(
             mask = mask_of(combination)
             if sum(bool(mask & other) for other in device_masks.values()) >= request:
                 smallest = min(smallest, size)
-            pinned = [device_masks[device_id] for device_id in reusable if device_masks.get(device_id)]
-            if not all(mask & other for other in pinned):
+            if not all(mask & device_masks[device_id] for device_id in pinned):
                 continue
             matching = len(pinned) + sum(bool(mask & device_masks.get(device_id, 0)) for device_id in available)
             if matching >= request:
@@ -111,8 +129,9 @@ def split(devices: Mapping[str, Device], available: Set[str], hint: Hint | None)
         return set(), set(), available
     aligned, unaligned, without = set[str](), set[str](), set[str]()
     for device_id in available:
-        nodes = devices[device_id].numa_nodes if device_id in devices else ()
-        kind = without if not nodes else aligned if mask_of(nodes) & hint.mask else unaligned
+        nodes = set(devices[device_id].numa_nodes if device_id in devices else ())
+        is_without = nodes <= {WITHOUT_TOPOLOGY}  # a plugin that says -1 says none
+        kind = without if is_without else aligned if mask_of(nodes) & hint.mask else unaligned
         kind.add(device_id)
     return aligned, unaligned, without
 
