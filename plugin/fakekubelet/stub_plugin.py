@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import grpc
 
+from fakekubelet import socket_path
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 from kubeletapi.deviceplugin.v1beta1 import constants
@@ -99,7 +100,7 @@ class StubPlugin(pluginapi_grpc.DevicePluginServicer, watcherapi_grpc.Registrati
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         pluginapi_grpc.add_DevicePluginServicer_to_server(self, server)
         watcherapi_grpc.add_RegistrationServicer_to_server(self, server)
-        server.add_insecure_port(f"unix:{self.socket_path}")
+        server.add_insecure_port(socket_path.target(self.socket_path))
         await server.start()
         self._server = server
 
@@ -111,9 +112,12 @@ class StubPlugin(pluginapi_grpc.DevicePluginServicer, watcherapi_grpc.Registrati
 
     async def register(self, *, version: str = constants.VERSION, endpoint: str | None = None) -> None:
         """Call the kubelet's Register once; raise what it answers."""
-        target = f"unix:{self._directory / constants.KUBELET_SOCKET}"
         options = [("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(target, options=options) as channel:
+        with socket_path.dialed(self._directory / constants.KUBELET_SOCKET) as target:
+            await self._register(grpc.aio.insecure_channel(target, options=options), version, endpoint)
+
+    async def _register(self, connection: grpc.aio.Channel, version: str, endpoint: str | None) -> None:
+        async with connection as channel:
             await pluginapi_grpc.RegistrationStub(channel).Register(
                 pluginapi.RegisterRequest(
                     version=version,

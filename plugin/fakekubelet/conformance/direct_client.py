@@ -34,7 +34,9 @@ async def connected(resource: str, socket_path: Path) -> AsyncIterator[plugin_cl
     """Connect to a plugin's socket as the kubelet does, but with a log of its own; raise DialError."""
     time_source = clock.RealClock()
     calls = call_log.CallLog(time_source, lambda: None)
-    client = plugin_client.PluginClient(resource, socket_path, time_source=time_source, calls=calls)
+    client = plugin_client.PluginClient(
+        resource, socket_path, directory=socket_path.parent, time_source=time_source, calls=calls
+    )
     try:
         await client.connect()
         yield client

@@ -30,6 +30,7 @@ class ClientTable:
     def __init__(
         self,
         manager: device_manager.DeviceManager,
+        directory: Path,
         *,
         by_socket_path: bool,
         time_source: clock.Clock,
@@ -37,6 +38,7 @@ class ClientTable:
         ring: Callable[[], None],
     ) -> None:
         self._manager = manager
+        self._directory = directory
         self._by_socket_path = by_socket_path
         self._clock = time_source
         self._calls = calls
@@ -53,12 +55,20 @@ class ClientTable:
         """Tell whether a registration is under way."""
         return resource in self._connecting
 
-    async def connect(self, resource: str, socket_path: Path) -> None:
+    async def connect(self, resource: str, socket_path: Path, *, directory: Path | None = None) -> None:
         """Dial, ask for options, then let ListAndWatch run on its own (contract REG-5); raise ConnectError.
+
+        *directory* is the one that the kubelet found the socket in, where that is not the plugins' own.
 
         A failure removes the table entry even where it was another client's (contract REG-14).
         """
-        client = plugin_client.PluginClient(resource, socket_path, time_source=self._clock, calls=self._calls)
+        client = plugin_client.PluginClient(
+            resource,
+            socket_path,
+            directory=self._directory if directory is None else directory,
+            time_source=self._clock,
+            calls=self._calls,
+        )
         key = self._key(client)
         self._table[key] = client
         self._connecting.append(resource)

@@ -326,6 +326,7 @@ class FakeKubelet:
         self._workers.begin(self._manager, self._allocation)
         self._table = client_table.ClientTable(
             self._manager,
+            self.plugin_dir,
             by_socket_path=self.mode is Mode.V1_37,
             time_source=self.clock,
             calls=self.calls,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import grpc
 from google.protobuf import message
 
-from fakekubelet import clock
+from fakekubelet import clock, socket_path
 from fakekubelet.kubelet import call_log
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
@@ -58,9 +58,21 @@ def channel_options(authority: str) -> list[tuple[str, Any]]:
     ]
 
 
-async def dial(socket_path: Path, *, authority: str, time_source: clock.Clock) -> grpc.aio.Channel:
-    """Connect to *socket_path* within 10 s, trying again in between; raise DialError otherwise (contract REG-6)."""
-    channel = grpc.aio.insecure_channel(f"unix:{socket_path}", options=channel_options(authority))
+async def dial(path: Path, *, directory: Path, authority: str, time_source: clock.Clock) -> grpc.aio.Channel:
+    """Connect to the socket *path* in *directory* within 10 s, trying again in between (contract REG-6, REG-9).
+
+    Raise DialError otherwise.
+    """
+    try:
+        place = socket_path.as_a_kubelet_reads(path, directory)
+    except socket_path.UnreadablePathError as error:
+        raise DialError(str(error)) from error
+    with socket_path.dialed(place) as target:
+        return await _ready(target, authority, time_source)
+
+
+async def _ready(target: str, authority: str, time_source: clock.Clock) -> grpc.aio.Channel:
+    channel = grpc.aio.insecure_channel(target, options=channel_options(authority))
     try:
         async with clock.timeout(time_source, DIAL_TIMEOUT_S):
             await channel.channel_ready()
@@ -76,7 +88,11 @@ async def dial(socket_path: Path, *, authority: str, time_source: clock.Clock) -
 class PluginClient:
     """The kubelet's end of one registration."""
 
-    def __init__(self, resource: str, socket_path: Path, *, time_source: clock.Clock, calls: call_log.CallLog) -> None:
+    def __init__(
+        self, resource: str, socket_path: Path, *, directory: Path, time_source: clock.Clock, calls: call_log.CallLog
+    ) -> None:
+        """Describe the client of *resource* on a socket in the kubelet's *directory*."""
+        self._directory = directory
         self.resource = resource
         self.socket_path = socket_path
         self._has_stream = False
@@ -92,7 +108,9 @@ class PluginClient:
 
     async def connect(self) -> None:
         """Dial with authority `localhost` (contract REG-6, PIT-10)."""
-        self._channel = await dial(self.socket_path, authority="localhost", time_source=self._clock)
+        self._channel = await dial(
+            self.socket_path, directory=self._directory, authority="localhost", time_source=self._clock
+        )
 
     async def close(self) -> None:
         """Close the connection and with it all calls on it; may be called again."""

@@ -43,7 +43,7 @@ class RegistrationFailedError(Exception):
 
 def authority_of(socket_path: Path) -> str:
     """Return the `:authority` that the kubelet sends to a registration socket: the encoded path (contract PW-8)."""
-    return urllib.parse.quote(str(socket_path), safe=_AUTHORITY_SAFE)
+    return urllib.parse.quote(bytes(socket_path), safe=_AUTHORITY_SAFE)
 
 
 class _Failure(NamedTuple):
@@ -147,7 +147,9 @@ class PluginWatcher:
     async def _register(self, path: Path) -> None:
         """Run the whole sequence once (contract PW-2, PW-4)."""
         try:
-            channel = await plugin_client.dial(path, authority=authority_of(path), time_source=self._clock)
+            channel = await plugin_client.dial(
+                path, directory=self._directory, authority=authority_of(path), time_source=self._clock
+            )
         except plugin_client.DialError as error:
             raise RegistrationFailedError(str(error)) from error
         try:
@@ -168,7 +170,7 @@ class PluginWatcher:
 
     async def _connect(self, path: Path, resource: str, target: Path) -> str | None:
         try:
-            await self._table.connect(resource, target)
+            await self._table.connect(resource, target, directory=self._directory)
         except client_table.ConnectError as error:
             return f"RegisterPlugin error -- plugin registration failed with err: {error}"
         self._registered[path] = (resource, target)

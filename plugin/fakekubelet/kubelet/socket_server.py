@@ -7,12 +7,15 @@ short, so the socket may lie deeper than 107 bytes, too (contract PATH-4).
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import grpc
+
+from fakekubelet import socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,13 +33,16 @@ class SocketServer:
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
-        """Bind, in the place of a socket that is there already, and listen."""
+        """Bind, in the place of a socket that is there already, and listen; raise OSError where that cannot be."""
         self._way = Path(tempfile.mkdtemp(prefix="fk-", dir="/tmp"))  # short
         (self._way / _LINK).symlink_to(self._path.parent.absolute())
         # Two servers on one path would share it silently with so_reuseport; nothing of the kubelet's does.
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         self._add(self._server)
-        self._server.add_insecure_port(f"unix:{self._way / _LINK / self._path.name}")
+        try:
+            self._server.add_insecure_port(socket_path.target(self._way / _LINK / self._path.name))
+        except RuntimeError as error:  # with gRPC's words, which name the way
+            raise OSError(errno.EADDRINUSE, "a kubelet cannot listen there", str(self._path)) from error
         await self._server.start()
 
     async def stop(self) -> None:
