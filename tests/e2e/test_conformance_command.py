@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
@@ -79,6 +82,81 @@ def test_a_wrong_use_is_one_line_and_exit_code_2(
 
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err == f"fakehw-conformance: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("{tmp}/no/x.json", "--json: there is no directory {tmp}/no"),
+        ("{tmp}", "--json: {tmp} is a directory"),
+        ("{tmp}/x.xml", "--json and --junit: both would be written to {tmp}/x.xml"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, line: str
+) -> None:
+    junit, ran = str(tmp_path / "x.xml"), tmp_path / "ran"
+    arguments = ["--json", file.format(tmp=tmp_path), "--junit", junit, "--", "touch", str(ran)]
+
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == f"fakehw-conformance: {line.format(tmp=tmp_path)}\n"
+    assert not ran.exists()
+
+
+WAYS_IN = {"a new directory": [], "a private mount": ["--private-mount"], "in a hook": ["--break"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "way_in"),
+    [("SIGINT", "a new directory"), ("SIGHUP", "a new directory"), *(("SIGTERM", way_in) for way_in in WAYS_IN)],
+)
+def test_a_signal_ends_the_kit_and_all_that_it_started_in_one_line(tmp_path: Path, name: str, way_in: str) -> None:
+    if way_in == "a private mount" and (os.geteuid() != 0 or shutil.which("unshare") is None):
+        pytest.skip("mount namespaces are not allowed here")
+    started, script = tmp_path / "started", "echo $PLUGIN_DIR > {0}.new; mv {0}.new {0}; exec sleep 605"
+    hang = script.format(started)
+    arguments = [*FAST, *WAYS_IN[way_in]]
+    arguments += [hang, *broken_plugin("Sound", tmp_path / "s")] if way_in == "in a hook" else ["--", "sh", "-c", hang]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "MARK": str(tmp_path)}
+    command = [str(BIN / "fakehw-conformance"), *arguments]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True) as kit:
+        deadline = time.monotonic() + 30
+        while not started.exists():
+            assert time.monotonic() < deadline, kit.poll()
+            time.sleep(0.01)
+        kit.send_signal(getattr(signal, name))
+        _, said = kit.communicate(timeout=30)
+
+    assert said.splitlines()[0] == f"fakehw-conformance: ended by {name}; nothing was judged"
+    assert len(said.splitlines()) == 1
+    assert kit.returncode == 128 + getattr(signal, name)
+    plugin_dir = Path(started.read_text().strip())
+    assert plugin_dir.name == "device-plugins"
+    assert way_in == "a private mount" or not plugin_dir.parent.exists()
+    assert marked(str(tmp_path)) == []
+
+
+def marked(mark: str) -> list[str]:
+    """Return the processes that have `mark` in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"MARK={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    script = "trap '' HUP; kill -HUP $$; exec \"$@\""
+    command = ["sh", "-c", f"{script.replace('exec', '')} & sleep 1.5; kill -HUP $!; wait $!", "sh"]
+    kit_command = [str(BIN / "fakehw-conformance"), *FAST, *broken_plugin("Sound", tmp_path / "state")]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    done = subprocess.run(
+        [*command, *kit_command], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_break_command_that_fails_is_a_wrong_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _CDI_NAME = re.compile(
     r"[a-zA-Z0-9][-._a-zA-Z0-9]*/[a-zA-Z0-9][-_a-zA-Z0-9]*=[a-zA-Z0-9]([-_.:a-zA-Z0-9]*[a-zA-Z0-9])?"
 )
+_TOLD = 110
 _NOT_ASKED = verdict.unjudged("no healthy device to ask for")
 _NO_PREFERENCE = verdict.unjudged("the options say that there is no preferred allocation")
 
@@ -61,7 +62,7 @@ def allocate_unknown(seen: Evidence) -> Result:
     if not seen.survived_unknown:
         faults.append("the plugin ended or dropped its stream over it")
     refused = [one.error for one in asked if one.error is not None]
-    return verdict.judged(faults, f"refused: {refused[0]}"[:110] if refused else "answered")
+    return verdict.judged(faults, verdict.start_of(f"refused: {refused[0]}", _TOLD) if refused else "answered")
 
 
 @verdict.check("AL-14")
@@ -72,7 +73,7 @@ def host_paths(seen: Evidence) -> Result:
     if not paths:
         return verdict.unjudged("no mounts and no device nodes" if answers else "no allocation was answered")
     missing = sorted(one for one in paths if not Path(one).exists())
-    return verdict.judged([f"{one} does not exist" for one in missing[:5]], f"{len(paths)} path(s)")
+    return verdict.judged([f"{verdict.some(missing)} not there"] if missing else [], f"{len(paths)} path(s)")
 
 
 @verdict.check("AL-15")
@@ -98,7 +99,7 @@ def distinct_names(seen: Evidence) -> Result:
     if len(given) < 2:
         return verdict.unjudged("fewer than two resources were allocated from")
     faults = [
-        f"{one} and {other} both set {', '.join(sorted(given[one] & given[other])[:3])}"
+        f"{one} and {other} both set {verdict.some(sorted(given[one] & given[other]))}"
         for one, other in itertools.combinations(sorted(given), 2)
         if given[one] & given[other]
     ]

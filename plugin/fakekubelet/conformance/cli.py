@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import dataclasses
 import gc
 import os
@@ -13,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from fakekubelet.conformance import catalogue, private_mount, procedure, report, subject
+from fakekubelet.conformance import catalogue, endings, private_mount, procedure, report, subject
 from fakekubelet.conformance.settings import Limits, Settings
 from fakekubelet.kubelet import kubelet, registration, resource_name
 from kubeletapi.deviceplugin.v1beta1 import constants
@@ -89,7 +88,12 @@ def parser() -> argparse.ArgumentParser:
     add("--resources", default="", metavar="NAME,...", help="what the plugin is to register (default: what it does)")
     add("--break", dest="break_", metavar="CMD", help="shell command that makes a device unhealthy")
     add("--mend", metavar="CMD", help="shell command that makes it healthy again")
-    add("--kubelet", choices=[str(one) for one in kubelet.Mode], default="1.36", help="which one (default %(default)s)")
+    add(
+        "--kubelet",
+        choices=[str(mode) for mode in kubelet.Mode],
+        default="1.36",
+        help="which one (default %(default)s)",
+    )
     add("--brief", action="store_true", help="restart nothing: some seconds instead of a minute, fewer checks judged")
     for name, text in _LIMITS.items():
         default = getattr(Limits(), f"{name}_s")
@@ -120,10 +124,10 @@ def _seconds(text: str) -> float:
 
 def _settings(given: argparse.Namespace, plugin_dir: Path) -> Settings:
     limits = dataclasses.replace(Limits(), **{f"{name}_s": getattr(given, f"limit_{name}") for name in _LIMITS})
-    resources = tuple(one for one in given.resources.split(",") if one)
-    for one in resources:
-        if not resource_name.is_extended(one):
-            raise UsageError(f"--resources: {one!r} is not an extended resource name (contract REG-10)")
+    resources = tuple(name for name in given.resources.split(",") if name)
+    for name in resources:
+        if not resource_name.is_extended(name):
+            raise UsageError(f"--resources: {name!r} is not an extended resource name (contract REG-10)")
     return Settings(
         command=tuple(given.command),
         plugin_dir=plugin_dir,
@@ -144,17 +148,43 @@ def _check_directory(directory: Path) -> None:
         raise UsageError(f"{directory}: a kubelet's checkpoint is there; give another directory")
 
 
+def _check_reports(given: argparse.Namespace) -> None:
+    """Refuse a report that could not be written, before a minute is spent on what is to be in it."""
+    paths = {option: getattr(given, option) for option in ("json", "junit") if getattr(given, option) is not None}
+    for option, path in paths.items():
+        if path.is_dir():
+            raise UsageError(f"--{option}: {path} is a directory")
+        if not path.parent.is_dir():
+            raise UsageError(f"--{option}: there is no directory {path.parent}")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise UsageError(f"--{option}: {path} cannot be written")
+        is_lost = given.private_mount and not private_mount.is_inside()
+        if is_lost and path.absolute().is_relative_to(private_mount.covered()):
+            raise UsageError(f"--{option}: {path} would be lost: --private-mount covers {private_mount.covered()}")
+    if len(paths) == 2 and given.json.absolute() == given.junit.absolute() and not given.json.is_char_device():
+        raise UsageError(f"--json and --junit: both would be written to {given.json}")
+
+
 def run(settings: Settings) -> Evidence:
-    """Tell the story; UsageError if a command cannot be run or the directory not be used."""
+    """Go through the procedure; UsageError if a command cannot be run or the directory not be used."""
     _check_directory(settings.plugin_dir)
     try:
-        return asyncio.run(procedure.tell(settings))
+        return endings.run(procedure.tell(settings))
     except (OSError, subject.HookError) as error:
         raise UsageError(str(error)) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
+    """Run the command; return its exit code, 128 and more for a signal."""
+    try:
+        with endings.heeded():
+            return _main(arguments)
+    except endings.EndedError as error:
+        print(f"fakehw-conformance: {error}; nothing was judged", file=sys.stderr)  # noqa: T201 - to who waits for it
+        return error.exit_code
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     gc.freeze()  # what is loaded stays to the end, and need not be looked through for garbage when it comes
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its words about sockets that went away as they should
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -169,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if bool(given.mend) and not given.break_:
             raise UsageError("--mend needs --break")
         plugin_dir = given.plugin_dir
+        _check_reports(given)
         if given.private_mount:
             if plugin_dir is not None or not given.command:
                 raise UsageError("--private-mount needs a COMMAND and no --plugin-dir")

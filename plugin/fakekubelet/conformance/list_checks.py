@@ -90,7 +90,7 @@ def full_lists(seen: Evidence) -> Result:
             for before, after in itertools.pairwise(received):
                 gone = sorted(before.devices.keys() - after.devices.keys())
                 if gone:
-                    faults.append(f"{resource}: {', '.join(gone[:5])} no longer listed")
+                    faults.append(f"{resource}: {verdict.some(gone)} no longer listed")
     if not faults and seen.change is None and lists < 2:
         return verdict.unjudged("the list never changed; --break and --mend would change it")
     return verdict.judged(sorted(set(faults)), "no ID was dropped")
@@ -106,7 +106,7 @@ def health_updates(seen: Evidence) -> Result:
         return verdict.broken(f"no list with fewer healthy devices within {limit:g} s of --break")
     if change.mended_s is None and seen.settings.mend_command is not None:
         return verdict.broken(
-            f"{change.resource}: {', '.join(sorted(change.ids)[:3])} not healthy again within {limit:g} s of --mend"
+            f"{change.resource}: {verdict.some(sorted(change.ids))} not healthy again within {limit:g} s of --mend"
         )
     times = [f"{took * 1000:.0f} ms" for took in (change.broken_s, change.mended_s) if took is not None]
     return verdict.kept(f"{change.resource}: {' and '.join(times)}, commands included")
@@ -134,7 +134,7 @@ def ids_across_resources(seen: Evidence) -> Result:
         return verdict.unjudged("there is one resource only")
     ids = {one: {key for received in seen.lists(one) for key in received.devices} for one in seen.resources}
     faults = [
-        f"{one} and {other} both list {', '.join(sorted(ids[one] & ids[other])[:5])}"
+        f"{one} and {other} both list {verdict.some(sorted(ids[one] & ids[other]))}"
         for one, other in itertools.combinations(sorted(ids), 2)
         if ids[one] & ids[other]
     ]

@@ -99,7 +99,7 @@ def same_ids(seen: Evidence) -> Result:
         compared = max(compared, len(lives))
         if any(ids != lives[0] for ids in lives):
             different = sorted(set().union(*(ids ^ lives[0] for ids in lives)))
-            faults.append(f"{resource}: {', '.join(different[:5])}")
+            faults.append(f"{resource}: {verdict.some(different)}")
     if compared < 2:
         return verdict.unjudged("only one process was seen to list devices")
     return verdict.judged(faults, f"{compared} processes compared")

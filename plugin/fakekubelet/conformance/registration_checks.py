@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MAX_SOCKET_PATH = 107
 _DIAL_S = 10.0
+_TOLD = 300
 _SILENT = verdict.unjudged("the plugin never called Register")
 
 
@@ -35,7 +36,7 @@ def registers(seen: Evidence) -> Result:
         return verdict.kept(f"{len(accepted)} resource(s): {_each(accepted)}")
     errors = [f"{one.resource_name}: {one.error}" for one in seen.registrations if one.error is not None]
     said = f"; refused: {_each(errors)}" if errors else ""
-    printed = f"; it printed: {seen.output[-300:]}" if seen.output and not seen.registrations else ""
+    printed = f"; it printed: {verdict.end_of(seen.output, _TOLD)}" if seen.output and not seen.registrations else ""
     return verdict.broken(
         f"within {seen.settings.limits.start_s:g} s no registration of {_each(missing) or 'anything'}{said}{printed}"
     )

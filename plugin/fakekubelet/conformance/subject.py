@@ -9,12 +9,15 @@ import signal
 import tempfile
 from typing import IO, TYPE_CHECKING
 
+from fakekubelet.conformance import verdict
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fakekubelet.conformance.settings import Settings
 
 _TAIL_BYTES = 2000
+_TOLD = 200
 
 
 async def execute(command: Sequence[str], environ: dict[str, str], output: IO[bytes]) -> asyncio.subprocess.Process:
@@ -117,8 +120,15 @@ async def run_hook(command: str, settings: Settings) -> None:
         env={**os.environ, "PLUGIN_DIR": str(settings.plugin_dir)},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
     )
-    _, stderr = await process.communicate()
+    try:
+        _, stderr = await process.communicate()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # the kit is to end, and its hook with it
+        await process.wait()
+        raise
     if process.returncode != 0:
-        said = stderr.decode(errors="replace").strip()[-200:]
+        said = verdict.end_of(stderr.decode(errors="replace"), _TOLD)
         raise HookError(f"{command!r} ended with status {process.returncode}: {said}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fakekubelet.conformance.evidence import Evidence
 
@@ -72,3 +73,26 @@ def unjudged(reason: str) -> Result:
 def judged(faults: list[str], good: str) -> Result:
     """Return broken with the *faults* if there are any, kept with *good* otherwise."""
     return broken("; ".join(faults)) if faults else kept(good)
+
+
+def start_of(text: str, most: int) -> str:
+    """Return *text* on one line, cut between two words where it has more than *most* letters."""
+    return textwrap.shorten(text, most, placeholder=" ...") if len(text) > most else " ".join(text.split())
+
+
+def end_of(text: str, most: int) -> str:
+    """Return the last words of *text* on one line, at most *most* letters of them, and say that there were others."""
+    words = " ".join(text.split())
+    if len(words) <= most:
+        return words
+    start = len(words) - most + len("... ")
+    if words[start - 1] != " ":
+        start = words.find(" ", start) + 1 or start
+    return f"... {words[start:]}"
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """Return the first of *names*, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
