@@ -1,14 +1,15 @@
 """The command line of the plugin: flags with twins in the environment, and exit codes.
 
-Exit codes: 0 after SIGTERM or SIGINT, 2 for a bad configuration (one line on standard error), 1 for a bug.
+Exit codes: 0 after SIGTERM, SIGINT or SIGHUP, 2 for a bad configuration (one line on standard error), 1 for a bug.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from fakehw_plugin import config, errors, logs, process
 from kubeletapi.deviceplugin.v1beta1 import constants
@@ -97,6 +98,11 @@ _MAY_BE_EMPTY: Final = ("--host", "--http", "--pod-resources", "--host-root")
 class _Parser(argparse.ArgumentParser):
     """Reports what it cannot parse in one line."""
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; exit code 1 where nobody takes it."""
+        if not _say(self.format_help(), file or sys.stdout):
+            self.exit(1)
+
     def error(self, message: str) -> Any:  # NoReturn in effect
         raise errors.ConfigError(message, f"see {self.prog} --help", "command line")
 
@@ -105,8 +111,7 @@ class _Version(argparse.Action):
     """Looks the version up only when it is asked for: that reads files."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        sys.stdout.write(f"{parser.prog} {version()}\n")
-        parser.exit()
+        parser.exit(0 if _say(f"{parser.prog} {version()}\n", sys.stdout) else 1)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -167,11 +172,26 @@ def configure(settings: dict[str, Any]) -> config.Config:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    process.occupy_standard_streams()
     try:
         settings = read(sys.argv[1:] if arguments is None else arguments, dict(os.environ))
         configuration = configure(settings)
     except errors.ConfigError as error:
-        print(f"fakehw-plugin: {error}", file=sys.stderr)  # noqa: T201  # before there are logs
+        _say(f"fakehw-plugin: {error}\n", sys.stderr)
         return 2
     process.run(configuration, log_level=settings["log_level"], log_format=settings["log_format"])
     return 0
+
+
+def _say(text: str, stream: TextIO | None) -> bool:
+    """Write to a standard stream that may be closed or full; return whether it was taken."""
+    if stream is None:
+        return False
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            stream.close()  # else the interpreter would try again at its end, and change our exit code
+        return False
+    return True

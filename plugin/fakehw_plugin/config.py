@@ -48,6 +48,8 @@ def absolute_path(text: str, *, flag: str) -> Path:
     """Return `text` as an absolute path."""
     if not text or "\0" in text or "\n" in text:
         raise errors.ConfigError(text, "must be a path", flag)
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise errors.ConfigError(text, "must be UTF-8: the kubelet takes paths as text", flag)
     return Path(text).absolute()
 
 

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from fakehw_plugin.log_sink import LogSink
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, MutableMapping
 
     from structlog.typing import Processor
 
@@ -35,6 +38,7 @@ class _Waiting:
 
 
 _waiting: _Waiting | None = None
+_sink: LogSink | None = None
 _final: Any = None
 """The process's one logger, once `load` has made it; finding it anew costs more than writing a line."""
 
@@ -122,11 +126,11 @@ def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | No
     """Configure structlog for the process.
 
     `level` is one of LEVELS, `format_` one of FORMATS: `auto` means console on a terminal and JSON elsewhere. Logs go
-    to standard error unless `stream` says otherwise.
+    to standard error unless `stream` says otherwise. Colors are for terminals, unless NO_COLOR is set.
     """
     import logging
 
-    out = stream or sys.stderr
+    out = stream or _standard_error()
     console = format_ == "console" or (format_ == "auto" and out.isatty())
     with contextlib.nullcontext() if console else _without_rich():
         import structlog
@@ -137,12 +141,37 @@ def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | No
         structlog.processors.MaybeTimeStamper(fmt="iso"),
     ]
     if console:
-        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        processors.append(_without_control_characters)
+        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty() and not os.environ.get("NO_COLOR")))
     else:
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=out),  # type: ignore[arg-type]  # it wants write and flush
         cache_logger_on_first_use=True,
     )
+
+
+def _without_control_characters(_: object, __: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what is not printable, so that a file's name does not speak to the terminal; JSON does so by itself."""
+    for key, value in values.items():
+        if isinstance(value, str) and key != "exception" and not value.isprintable():
+            escaped = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
+            values[key] = "".join(escaped)
+    return values
+
+
+def lines_lost() -> int:
+    """Return the lines that standard error did not take."""
+    return _sink.lost if _sink is not None else 0
+
+
+def _standard_error() -> TextIO | LogSink:
+    """Return standard error as what never fails; as it is where a program has put something of its own there."""
+    global _sink  # like structlog's own, the configuration is the process's
+    stream: TextIO | None = sys.stderr  # None where it was closed before the process began
+    if stream is None or stream is sys.__stderr__:
+        _sink = _sink or LogSink(None if stream is None else stream.fileno())
+        return _sink
+    return stream

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from fakehw_plugin import web
+from fakehw_plugin import logs, web
 from fakehw_plugin.devices import telemetry
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class _PluginCollector(Collector):
         yield GaugeMetricFamily("fakehw_tree_present", "1: the tree is there.", value=int(daemon.pump.tree_is_present))
         unwatched = "1: no inotify watches or file descriptors are left, the tree is read once a second."
         yield GaugeMetricFamily("fakehw_watches_exhausted", unwatched, value=int(daemon.pump.unwatched is not None))
+        lost = "Log lines that standard error did not take."
+        yield CounterMetricFamily("fakehw_log_lines_lost", lost, value=logs.lines_lost())
         build = InfoMetricFamily("fakehw_build", "What is running.")
         build.add_metric([], {"version": self._version, "python": platform.python_version()})
         yield build

@@ -30,10 +30,18 @@ PATIENCE_S: Final = 0.5
 """How long logs, metrics and protobuf wait for the first registration before they are loaded all the same."""
 
 WEB_RETRY_S: Final = 5.0
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def occupy_standard_streams() -> None:
+    """Put /dev/null where standard input, output or error was closed: else the next file or socket would be it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
 
 
 def run(config: Config, *, log_level: str, log_format: str) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM, SIGINT or SIGHUP."""
     # gRPC's own lines, about sockets that went away as they should, would stand between ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logs.defer(level=log_level, format_=log_format)
@@ -51,8 +59,10 @@ async def _serve(config: Config) -> None:
 
     running = asyncio.create_task(_run(Daemon(config)), name="plugin")
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         loop.add_signal_handler(number, running.cancel)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        loop.add_signal_handler(signal.SIGHUP, running.cancel)
     try:
         await running
     except asyncio.CancelledError:

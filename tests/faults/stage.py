@@ -10,9 +10,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -39,6 +41,13 @@ def has_namespaces() -> bool:
     return subprocess.run(["unshare", "-Urm", "sh", "-c", script], capture_output=True, check=False).returncode == 0
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 @dataclasses.dataclass(frozen=True)
 class Gauge:
     """The plugin at one moment."""
@@ -54,8 +63,12 @@ class Gauge:
 class Plugin:
     """The plugin's process, its log and its gauge."""
 
-    def __init__(self, process: asyncio.subprocess.Process, reports: asyncio.StreamReader) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, reports: asyncio.StreamReader, http_port: int | None
+    ) -> None:
         self.process = process
+        self.http_port = http_port
+        """Of a plugin whose log, which tells the port, goes elsewhere."""
         self.log: list[dict[str, Any]] = []
         self._reports = reports
         self._news = asyncio.Condition()
@@ -109,9 +122,13 @@ class Plugin:
 
     async def metric(self, name: str) -> float:
         """The value of a metric without labels, or with those in `name`."""
-        port = (await self.logged("web_serving"))["port"]
-        url = f"http://127.0.0.1:{port}/metrics"
-        text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
+        url = f"http://127.0.0.1:{self.http_port or (await self.logged('web_serving'))['port']}/metrics"
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                with contextlib.suppress(urllib.error.URLError):  # not yet
+                    text = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=5).read().decode())
+                    break
+                await asyncio.sleep(0.01)
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name} "))
 
 
@@ -148,19 +165,28 @@ class Stage:
         assert process.returncode == 0, (command, stderr.decode())
 
     @contextlib.asynccontextmanager
-    async def running(self, *flags: str, before: str = "", namespaces: bool = False) -> AsyncIterator[Plugin]:
-        """Run the plugin; `before` is shell that runs in its place first, in namespaces of its own."""
+    async def running(
+        self, *flags: str, before: str = "", redirect: str = "", namespaces: bool = False
+    ) -> AsyncIterator[Plugin]:
+        """Run the plugin; `before` is shell that runs in its place first, in namespaces of its own.
+
+        With `redirect`, as a shell has it, its log goes elsewhere, and nothing is `logged` that a fault could wait for.
+        """
         receive, send = os.pipe()
+        http_port = free_port() if redirect else None
         command = [
             sys.executable, "-m", "tests.faults.probe", str(send), "--",
             "--root", str(self.root), "--plugin-dir", str(self.plugin_dir), "--log-format", "json",
             *(("--pod-resources", "") if "--pod-resources" not in flags else ()),
             *(("--reconcile", "0") if "--reconcile" not in flags else ()),
             *(("--vanished-grace", "0") if "--vanished-grace" not in flags else ()),
+            *(("--http", f"127.0.0.1:{http_port}") if http_port else ()),
             *flags,
         ]  # fmt: skip  # a flag beside its value
         if namespaces:
             command = ["unshare", "-Urm", "sh", "-ec", f'{before or ":"}; exec "$@"', "sh", *command]
+        if redirect:
+            command = ["sh", "-ec", f'exec "$@" {redirect}', "sh", *command]
         process = await asyncio.create_subprocess_exec(
             *command, cwd=REPOSITORY, pass_fds=[send], stderr=asyncio.subprocess.PIPE, limit=1 << 22
         )
@@ -173,7 +199,7 @@ class Stage:
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reports), os.fdopen(receive, "rb", 0)
         )
-        plugin = self._plugin = Plugin(process, reports)
+        plugin = self._plugin = Plugin(process, reports, http_port)
         reader = asyncio.create_task(plugin.read_log(), name="log of the plugin")
         try:
             yield plugin

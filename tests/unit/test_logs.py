@@ -85,3 +85,32 @@ def test_rich_is_loaded_for_a_console_only_and_stays_importable(format_: str, is
     said = subprocess.run([sys.executable, "-c", LOADS_FOR, format_], capture_output=True, text=True, check=True)
 
     assert said.stdout == f"{is_loaded}\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("environ", "is_colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)])
+def test_a_terminal_gets_colors_unless_no_color_is_set(
+    environ: dict[str, str], is_colored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    out = Terminal()
+    logs.configure(stream=out)
+    logs.get_logger().info("event", key="value")
+
+    assert ("\x1b[" in out.getvalue()) == is_colored
+
+
+@pytest.mark.parametrize("format_", ["console", "json"])
+def test_what_a_stranger_named_does_not_reach_the_terminal_raw(format_: str) -> None:
+    out = io.StringIO()
+    logs.configure(format_=format_, stream=out)
+    logs.get_logger().info("event", path="/t/\x1b[31m\x07", reason="a\nb \u202e \x9b")
+
+    assert out.getvalue().count("\n") == 1
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out.getvalue())
