@@ -1,7 +1,7 @@
 """The command `fakehw`: its list of commands, exit codes, and one line for what is wrong.
 
-Exit 0: done. Exit 1: the system or the tree refused. Exit 2: what was given breaks a rule. Errors are one line each on
-stderr; a spec with many errors names them all.
+Exit 0: done. Exit 1: the system or the tree refused. Exit 2: what was given breaks a rule. Exit 3: a build did all but
+what it names. Errors are one line each on stderr; a spec with many errors names them all.
 """
 
 from __future__ import annotations

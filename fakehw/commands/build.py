@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SHOWN_LINES: Final = 40
 _WORTH_WAITING: Final = 5000
+_NOT_ALL: Final = 3
 _EXAMPLES: Final = """\
   fakehw build --spec topology.yaml --root /tmp/fakehw
   fakehw build --spec topology.yaml --dry-run           # what would it do?
@@ -54,10 +55,15 @@ def add(commands: parser.Commands) -> None:
     )
     command.add_argument("--reset", action="store_true", help="replace the whole tree: forget what was changed by hand")
     command.add_argument("--dry-run", action="store_true", help="say what would be done and write nothing")
+    command.add_argument(
+        "--tolerant",
+        action="store_true",
+        help="end with 0, not 3, if the rest was built but something could not be, which is named in any case",
+    )
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Build, and say what that took."""
+def run(arguments: argparse.Namespace) -> int:
+    """Build, and say what that took; return 3 if it could not all be done."""
     host: str | None = arguments.host or None
     if arguments.spec == "-":
         topology = check.read_topology(output.given("--spec -"), source="stdin", host=host)
@@ -69,11 +75,20 @@ def run(arguments: argparse.Namespace) -> None:
     progress = _Progress(sys.stderr)
     try:
         plan = FakeTree(arguments.root, tell=output.remark).build(
-            topology, reset=arguments.reset, dry_run=arguments.dry_run, progress=progress.show
+            topology,
+            reset=arguments.reset,
+            dry_run=arguments.dry_run,
+            progress=progress.show,
+            may_narrow=not isinstance(host, parser.FromEnvironment),
         )
     finally:
         progress.clear()
     _report(plan, arguments.root, dry_run=arguments.dry_run)
+    for conflict in plan.conflicts[:_SHOWN_LINES]:
+        output.remark(f"{arguments.root}{conflict}")
+    if len(plan.conflicts) > _SHOWN_LINES:
+        output.remark(f"{arguments.root}: and {len(plan.conflicts) - _SHOWN_LINES} more")
+    return _NOT_ALL if plan.conflicts and not arguments.tolerant else 0
 
 
 def _report(plan: Plan, root: Path, *, dry_run: bool) -> None:

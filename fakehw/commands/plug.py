@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _EXAMPLES: Final = """\
   fakehw plug node2/dev3/2                              # comes back as the spec says, healthy or not
   fakehw plug node2/dev3/4                              # one more than the spec lists, after its class
+  fakehw plug --create node2/dev7/1                     # with a new class
   fakehw plug node2/dev3                                # all that the spec lists and that is missing"""
 
 
@@ -26,12 +27,13 @@ def add(commands: parser.Commands) -> None:
         examples=_EXAMPLES,
     )
     parser.add_paths(command)
+    command.add_argument("--create", action="store_true", help="make the node or class too, if there is none")
     parser.add_root(command)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Plug in, and name what came."""
-    plugged = FakeTree(arguments.root, tell=output.remark).plug(arguments.paths)
+    plugged = FakeTree(arguments.root, tell=output.remark).plug(arguments.paths, create=arguments.create)
     for path in plugged:
         output.confirm(f"{path} plugged in")
     if not plugged:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from fakehw.layout import TreePath
     from fakehw.scenario.receipts import Receipt
-    from fakehw.tree.snapshot import DeviceReading, Tree
+    from fakehw.tree.snapshot import FoundDevice, Snapshot
 
 RESTORE: Final = "restore"
 _IN_PLACE: Final = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -52,10 +52,10 @@ class Options:
 class Hands:
     """What touches the tree: makes the changes, remembers how everything was, and puts it back."""
 
-    def __init__(self, root: Path, before: Tree, *, tell: Callable[[str], None]) -> None:
+    def __init__(self, root: Path, before: Snapshot, *, tell: Callable[[str], None]) -> None:
         self._tree = FakeTree(root, tell=tell)
         self._tell = tell
-        self._before: dict[TreePath, DeviceReading] = dict(before.devices())
+        self._before: dict[TreePath, FoundDevice] = dict(before.devices())
         self._texts: dict[TreePath, str | None] = {}
         """What we left in the health files that we touched; None: we pulled the device out."""
         self._torn: dict[TreePath, tuple[int, bytes]] = {}
@@ -95,7 +95,7 @@ class Hands:
         """Put back what we changed and nobody else has changed since; return what those devices are to become."""
         self._close(tuple(self._torn))
         now = dict(self._tree.read().devices())
-        back: dict[TreePath, DeviceReading] = {}
+        back: dict[TreePath, FoundDevice] = {}
         texts: dict[TreePath, str | None] = {}
         for path, left in sorted(self._texts.items(), key=lambda item: item[0].sort_key):
             was = self._before[path]
@@ -135,7 +135,7 @@ class Hands:
 async def run(
     root: Path,
     timeline: Sequence[Change],
-    before: Tree,
+    before: Snapshot,
     *,
     lasts_s: float,
     options: Options,
@@ -234,7 +234,7 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _refuse_unrestorable(timeline: Sequence[Change], before: Tree) -> None:
+def _refuse_unrestorable(timeline: Sequence[Change], before: Snapshot) -> None:
     devices = dict(before.devices())
     touched = dict.fromkeys(path for change in timeline for path in change.paths)
     lines = [
@@ -246,7 +246,7 @@ def _refuse_unrestorable(timeline: Sequence[Change], before: Tree) -> None:
         raise InputError(*lines)
 
 
-def _resources(tree: Tree, domain: str) -> dict[str, str | None]:
+def _resources(tree: Snapshot, domain: str) -> dict[str, str | None]:
     resources: dict[str, str | None] = {}
     for path, _ in tree.devices():
         assert path.class_name is not None
@@ -256,7 +256,7 @@ def _resources(tree: Tree, domain: str) -> dict[str, str | None]:
     return resources
 
 
-def _text(device: DeviceReading) -> str | None:
+def _text(device: FoundDevice) -> str | None:
     value = device.attributes.get(layout.HEALTH)
     return value if isinstance(value, str) else None
 

@@ -1,4 +1,6 @@
 """The tree on disk.
 
-`snapshot` reads it, `plan` compares, `stage` makes and moves, `writer` is the door, `applied` remembers.
+`writer` is the door. `snapshot` reads, `plan` compares, `plugging` says what is to come, `stage` makes and moves, under
+a `lock`; `applied` remembers the specs that were built, `unplugged` keeps what was pulled out, `likeness` tells a fake
+tree from any other directory, `directory` follows no link.
 """

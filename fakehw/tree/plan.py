@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from fakehw import layout
 from fakehw.layout import TreePath
 from fakehw.spec.topology import FakeClass, FakeDevice, FakeNode, Topology
-from fakehw.tree.snapshot import ClassReading, DeviceReading, NodeReading, Tree, Unreadable, Value
+from fakehw.tree.snapshot import FoundClass, FoundDevice, FoundNode, Snapshot, Unreadable, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +27,15 @@ class Add:
 
     path: TreePath
     content: FakeNode | FakeClass | FakeDevice
+
+    def devices(self) -> Iterator[TreePath]:
+        """Yield the devices that come."""
+        if isinstance(self.content, FakeNode):
+            yield from _devices_in(self.path.node, self.content.classes)
+        elif isinstance(self.content, FakeClass):
+            yield from _devices_in(self.path.node, {self.content.name: self.content})
+        else:
+            yield self.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +84,11 @@ class Plan:
     steps: list[Step] = field(default_factory=list)
     kept: list[Line] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
+    """What stands in the way of a step, or refused it: a line each. The rest of the plan goes on."""
     unchanged: int = 0
     """Devices that no step touches."""
+    makes_device_nodes: bool = True
+    """Whether character devices can be made here; those that are there already stay in any case."""
 
     def lines(self) -> Iterator[Line]:
         """Yield what is done, one line for each device or empty class, changes of one device together."""
@@ -100,7 +112,7 @@ class Plan:
         updated = set()
         for step in self.steps:
             if isinstance(step, Add):
-                counts["added"] += sum(1 for _ in _devices_of(step))
+                counts["added"] += sum(1 for _ in step.devices())
             elif isinstance(step, Remove):
                 counts["removed"] += len(step.devices)
             elif step.path.number is not None:
@@ -109,9 +121,11 @@ class Plan:
         return counts
 
 
-def make_plan(wanted: Topology, *, applied: Sequence[Topology], actual: Tree) -> Plan:
-    """Compare the three sides. `applied` holds the last spec, and one whose build did not come to its end."""
-    plan = Plan()
+def make_plan(
+    wanted: Topology, *, applied: Sequence[Topology], actual: Snapshot, makes_device_nodes: bool = True
+) -> Plan:
+    """Compare the three sides. `applied` holds the last spec, and those whose builds did not come to their end."""
+    plan = Plan(makes_device_nodes=makes_device_nodes)
     for name in sorted({*wanted.nodes, *actual.nodes}, key=layout.natural_key):
         before = [topology.nodes[name] for topology in applied if name in topology.nodes]
         node, found = wanted.nodes.get(name), actual.nodes.get(name)
@@ -126,7 +140,7 @@ def make_plan(wanted: Topology, *, applied: Sequence[Topology], actual: Tree) ->
     return plan
 
 
-def make_reset_plan(wanted: Topology, *, actual: Tree) -> Plan:
+def make_reset_plan(wanted: Topology, *, actual: Snapshot) -> Plan:
     """Replace every node: take away what is there and make what is wanted."""
     plan = Plan()
     for name in sorted({*wanted.nodes, *actual.nodes}, key=layout.natural_key):
@@ -138,7 +152,7 @@ def make_reset_plan(wanted: Topology, *, actual: Tree) -> Plan:
 
 
 def _compare_node(
-    plan: Plan, path: TreePath, node: FakeNode, found: NodeReading, before: Sequence[FakeNode], actual: Tree
+    plan: Plan, path: TreePath, node: FakeNode, found: FoundNode, before: Sequence[FakeNode], actual: Snapshot
 ) -> None:
     was_ours = any(old.host is not None for old in before)
     _compare_value(plan, path, layout.HOST, node.host, found.host, was_ours=was_ours)
@@ -157,7 +171,7 @@ def _compare_node(
 
 
 def _compare_class(
-    plan: Plan, path: TreePath, wanted: FakeClass, found: ClassReading, before: Sequence[FakeClass], actual: Tree
+    plan: Plan, path: TreePath, wanted: FakeClass, found: FoundClass, before: Sequence[FakeClass], actual: Snapshot
 ) -> None:
     _compare_value(plan, path, layout.RESOURCE, wanted.resource, found.resource, was_ours=True)
     for number in sorted({*wanted.devices, *found.devices}):
@@ -165,10 +179,8 @@ def _compare_class(
         old_devices = [old.devices[number] for old in before if number in old.devices]
         device, found_device = wanted.devices.get(number), found.devices.get(number)
         if device is None:
-            if old_devices:
-                plan.steps.append(Remove(device_path, (device_path,)))
-            else:
-                _keep_device(plan, device_path)
+            assert found_device is not None
+            _leave_device(plan, device_path, found_device, is_ours=bool(old_devices))
         elif found_device is not None:
             _compare_device(plan, device_path, device, found_device, old_devices)
         elif _is_free(plan, device_path, actual):
@@ -176,7 +188,7 @@ def _compare_class(
 
 
 def _compare_device(
-    plan: Plan, path: TreePath, wanted: FakeDevice, found: DeviceReading, before: Sequence[FakeDevice]
+    plan: Plan, path: TreePath, wanted: FakeDevice, found: FoundDevice, before: Sequence[FakeDevice]
 ) -> None:
     steps = len(plan.steps)
     kept = []
@@ -203,11 +215,11 @@ def _compare_device(
 
 
 def _compare_device_node(
-    plan: Plan, path: TreePath, wanted: FakeDevice, found: DeviceReading, before: Sequence[FakeDevice]
+    plan: Plan, path: TreePath, wanted: FakeDevice, found: FoundDevice, before: Sequence[FakeDevice]
 ) -> None:
     was = "{}:{}".format(*found.device_node) if found.device_node else ""
     if wanted.device_node is not None:
-        if found.device_node != layout.DEVICE_NODES[wanted.device_node]:
+        if plan.makes_device_nodes and found.device_node != layout.DEVICE_NODES[wanted.device_node]:
             plan.steps.append(SetValue(path, layout.DEVICE_NODE, wanted.device_node, was))
     elif found.device_node and any(old.device_node for old in before):
         plan.steps.append(DropValue(path, layout.DEVICE_NODE, was))
@@ -222,63 +234,59 @@ def _compare_value(
         plan.steps.append(DropValue(path, name, _shown(found)))
 
 
-def _leave_node(plan: Plan, path: TreePath, found: NodeReading, before: Sequence[FakeNode]) -> None:
-    """Take away what a spec brought into a node that the new one does not name."""
+def _leave_node(plan: Plan, path: TreePath, found: FoundNode, before: Sequence[FakeNode]) -> None:
+    """Take away what a spec brought into a node that the new one does not name; what is no node is let be."""
+    if not before and not found.is_likely:
+        return
     part = Plan()
     for name, found_class in sorted(found.classes.items()):
         old_classes = [old.classes[name] for old in before if name in old.classes]
         _leave_class(part, TreePath(path.node, name), found_class, old_classes)
-    if before and not part.kept:
+    foreign = next(found.all_foreign(), None)
+    if before and not part.kept and foreign is None:
         plan.steps.append(Remove(path, tuple(_devices_in(path.node, found.classes))))
         return
     plan.steps += part.steps
-    plan.kept += part.kept or [Line("kept", path, "(added by hand)")]
+    plan.kept += part.kept
     plan.unchanged += part.unchanged
+    if not part.kept and found.is_likely:
+        plan.kept.append(Line("kept", path, f"({foreign} in it is by hand)" if before else "(added by hand)"))
 
 
-def _leave_class(plan: Plan, path: TreePath, found: ClassReading, before: Sequence[FakeClass]) -> None:
+def _leave_class(plan: Plan, path: TreePath, found: FoundClass, before: Sequence[FakeClass]) -> None:
     """Take away what a spec brought into a class that the new one does not name; with a person's device it stays."""
     assert path.class_name is not None
     ours = {number for number in found.devices if any(number in old.devices for old in before)}
-    if before and ours == found.devices.keys():
+    foreign = next(found.all_foreign(), None)
+    if before and ours == found.devices.keys() and foreign is None:
         plan.steps.append(Remove(path, tuple(_devices_in(path.node, {path.class_name: found}))))
         return
-    for number in sorted(found.devices):
-        device_path = TreePath(path.node, path.class_name, number)
-        if number in ours:
-            plan.steps.append(Remove(device_path, (device_path,)))
-        else:
-            _keep_device(plan, device_path)
-    if not found.devices:
-        plan.kept.append(Line("kept", path, "(added by hand)"))
+    for number, device in sorted(found.devices.items()):
+        _leave_device(plan, TreePath(path.node, path.class_name, number), device, is_ours=number in ours)
+    if not found.devices and found.is_likely:
+        plan.kept.append(Line("kept", path, f"({foreign} in it is by hand)" if before else "(added by hand)"))
 
 
-def _keep_device(plan: Plan, path: TreePath) -> None:
-    plan.kept.append(Line("kept", path, "(added by hand)"))
+def _leave_device(plan: Plan, path: TreePath, found: FoundDevice, *, is_ours: bool) -> None:
+    """Take away a device that a spec brought, unless there is something in it that no device has."""
+    if is_ours and not found.foreign:
+        plan.steps.append(Remove(path, (path,)))
+        return
+    plan.kept.append(Line("kept", path, f"({found.foreign[0]} in it is by hand)" if is_ours else "(added by hand)"))
     plan.unchanged += 1
 
 
-def _is_free(plan: Plan, path: TreePath, actual: Tree) -> bool:
+def _is_free(plan: Plan, path: TreePath, actual: Snapshot) -> bool:
     if path not in actual.obstacles:
         return True
-    plan.conflicts.append(f"{path}: is {actual.obstacles[path]}: must be a directory or nothing; move it away")
+    plan.conflicts.append(f"{path}: is {actual.obstacles[path]}: is passed over: must be a directory or nothing")
     return False
 
 
-def _devices_in(node: str, classes: Mapping[str, ClassReading | FakeClass]) -> Iterator[TreePath]:
+def _devices_in(node: str, classes: Mapping[str, FoundClass | FakeClass]) -> Iterator[TreePath]:
     for name in sorted(classes, key=layout.natural_key):
         for number in sorted(classes[name].devices):
             yield TreePath(node, name, number)
-
-
-def _devices_of(step: Add) -> Iterator[TreePath]:
-    path, content = step.path, step.content
-    if isinstance(content, FakeNode):
-        yield from _devices_in(path.node, content.classes)
-    elif isinstance(content, FakeClass):
-        yield from _devices_in(path.node, {content.name: content})
-    else:
-        yield path
 
 
 def _added(step: Add) -> Iterator[Line]:

@@ -25,17 +25,20 @@ class Unreadable:
     """Stands for the value of an attribute that is there and cannot be read."""
 
     reason: str
+    is_directory: bool = False
 
 
 Value = str | Unreadable
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceReading:
+class FoundDevice:
     """A device directory: its attributes (health among them), and its character device as (major, minor)."""
 
     attributes: dict[str, Value]
     device_node: tuple[int, int] | None = None
+    foreign: tuple[str, ...] = ()
+    """What is in it that is no attribute: other names, and directories. It may be a person's own."""
 
     @property
     def health(self) -> tuple[Health, str]:
@@ -58,31 +61,69 @@ class DeviceReading:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassReading:
-    """A class directory."""
+class FoundClass:
+    """A class directory. `foreign` names what no class of a fake tree has in it."""
 
     resource: Value | None = None
-    devices: dict[int, DeviceReading] = field(default_factory=dict)
+    devices: dict[int, FoundDevice] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+
+    @property
+    def is_likely(self) -> bool:
+        """Tell whether this is a class of a fake tree, and not some directory that happens to fit the names."""
+        if self.resource is not None or not (self.devices or self.foreign):
+            return True
+        return any(layout.HEALTH in device.attributes for device in self.devices.values())
+
+    def all_foreign(self) -> Iterator[str]:
+        """Yield everything in the class, by its path in it, that may be a person's own."""
+        yield from self.foreign
+        for number, device in self.devices.items():
+            yield from (f"{number}/{name}" for name in device.foreign)
+            if self.resource is None and device.attributes and layout.HEALTH not in device.attributes:
+                yield f"{number} (it has no health)"
 
 
 @dataclass(frozen=True, slots=True)
-class NodeReading:
-    """A node directory. `foreign` names what no fake tree has in it; a node with such a thing may be a person's own."""
+class FoundNode:
+    """A node directory. `foreign` names what no node of a fake tree has in it."""
 
     host: Value | None = None
-    classes: dict[str, ClassReading] = field(default_factory=dict)
-    foreign: list[str] = field(default_factory=list)
+    classes: dict[str, FoundClass] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
+
+    @property
+    def is_likely(self) -> bool:
+        """Tell whether this is a node of a fake tree, and not some directory that happens to fit the names."""
+        if self.host is not None or not (self.classes or self.foreign):
+            return True
+        return any(found.is_likely for found in self.classes.values())
+
+    def all_foreign(self) -> Iterator[str]:
+        """Yield everything in the node, by its path in it, that may be a person's own."""
+        yield from self.foreign
+        for name, found in self.classes.items():
+            yield from (f"{name}/{foreign}" for foreign in found.all_foreign())
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class Snapshot:
     """A whole tree. `obstacles` are well-named entries that are no directory that can be read, with what they are."""
 
-    nodes: dict[str, NodeReading] = field(default_factory=dict)
+    nodes: dict[str, FoundNode] = field(default_factory=dict)
     obstacles: dict[TreePath, str] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
+    """Entries of the root that are no nodes."""
 
-    def devices(self) -> Iterator[tuple[TreePath, DeviceReading]]:
+    def find(self, path: TreePath) -> FoundNode | FoundClass | FoundDevice | None:
+        """Return what is at `path`; None where that is nothing."""
+        node = self.nodes.get(path.node)
+        if node is None or path.class_name is None:
+            return node
+        found = node.classes.get(path.class_name)
+        return found if found is None or path.number is None else found.devices.get(path.number)
+
+    def devices(self) -> Iterator[tuple[TreePath, FoundDevice]]:
         """Yield every device with its path, in the order of people."""
         for node_name in sorted(self.nodes, key=layout.natural_key):
             classes = self.nodes[node_name].classes
@@ -91,7 +132,7 @@ class Tree:
                     yield TreePath(node_name, class_name, number), device
 
 
-def read_tree(root: Path) -> Tree:
+def read_tree(root: Path) -> Snapshot:
     """Read the tree at `root`, which may itself be a link; InputError if it is no directory."""
     try:
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -103,10 +144,12 @@ def read_tree(root: Path) -> Tree:
         os.close(fd)
 
 
-def read_root(root_fd: int) -> Tree:
+def read_root(root_fd: int) -> Snapshot:
     """Read the tree whose root is open."""
-    tree = Tree()
-    for name in directory.names(root_fd):
+    tree = Snapshot()
+    with directory.opened(".", dir_fd=root_fd) as fresh:  # what others made since `root_fd` was opened (btrfs)
+        names = directory.names(fresh)
+    for name in names:
         path = TreePath(name)
         if not layout.NODE_NAME.fullmatch(name):
             tree.foreign.append(name)
@@ -118,17 +161,17 @@ def read_root(root_fd: int) -> Tree:
     return tree
 
 
-def read_device(class_fd: int, path: TreePath) -> DeviceReading | None:
+def read_device(class_fd: int, path: TreePath) -> FoundDevice | None:
     """Read the device `path` in its class, which is open; None where there is no directory for it."""
-    return _read_device(Tree(), class_fd, path, [])
+    return _read_device(Snapshot(), class_fd, path)
 
 
-def _read_node(tree: Tree, root_fd: int, path: TreePath) -> None:
+def _read_node(tree: Snapshot, root_fd: int, path: TreePath) -> None:
     with _opened(tree, path, path.node, root_fd) as fd:
         if fd is None:
             return
         foreign: list[str] = []
-        classes: dict[str, ClassReading] = {}
+        classes: dict[str, FoundClass] = {}
         for name in directory.names(fd):
             class_path = TreePath(path.node, name)
             is_class = layout.CLASS_NAME.fullmatch(name)
@@ -136,32 +179,35 @@ def _read_node(tree: Tree, root_fd: int, path: TreePath) -> None:
             if kind and is_class:
                 tree.obstacles[class_path] = kind
             if is_class and not kind:
-                reading = _read_class(tree, fd, class_path, foreign)
-                if reading is not None:
-                    classes[name] = reading
+                found = _read_class(tree, fd, class_path)
+                if found is not None:
+                    classes[name] = found
             elif name != layout.HOST or kind == "a directory":
                 foreign.append(name)
-        tree.nodes[path.node] = NodeReading(_value(layout.HOST, fd), classes, foreign)
+        tree.nodes[path.node] = FoundNode(_value(layout.HOST, fd), classes, tuple(foreign))
 
 
-def _read_class(tree: Tree, node_fd: int, path: TreePath, foreign: list[str]) -> ClassReading | None:
+def _read_class(tree: Snapshot, node_fd: int, path: TreePath) -> FoundClass | None:
     assert path.class_name is not None
     with _opened(tree, path, path.class_name, node_fd) as fd:
         if fd is None:
             return None
-        devices: dict[int, DeviceReading] = {}
+        devices: dict[int, FoundDevice] = {}
+        foreign: list[str] = []
         for name in directory.names(fd):
             if layout.DEVICE_NUMBER.fullmatch(name):
                 device_path = TreePath(path.node, path.class_name, int(name))
-                reading = _read_device(tree, fd, device_path, foreign)
-                if reading is not None:
-                    devices[int(name)] = reading
+                found = _read_device(tree, fd, device_path)
+                if found is not None:
+                    devices[int(name)] = found
+                elif device_path in tree.obstacles:
+                    foreign.append(name)
             elif name not in (layout.RESOURCE, layout.RPC_FAULTS):
-                foreign.append(f"{path.class_name}/{name}")
-        return ClassReading(_value(layout.RESOURCE, fd), devices)
+                foreign.append(name)
+        return FoundClass(_value(layout.RESOURCE, fd), devices, tuple(foreign))
 
 
-def _read_device(tree: Tree, class_fd: int, path: TreePath, foreign: list[str]) -> DeviceReading | None:
+def _read_device(tree: Snapshot, class_fd: int, path: TreePath) -> FoundDevice | None:
     if len(path.id) > layout.MAX_ID_LENGTH:
         tree.obstacles[path] = f"a directory whose ID would be longer than {layout.MAX_ID_LENGTH} characters"
         return None
@@ -170,16 +216,17 @@ def _read_device(tree: Tree, class_fd: int, path: TreePath, foreign: list[str]) 
             return None
         attributes: dict[str, Value] = {}
         device_node = None
+        foreign: list[str] = []
         for name in directory.names(fd):
             if not layout.ATTRIBUTE_NAME.fullmatch(name):
-                foreign.append(f"{path.class_name}/{path.number}/{name}")
+                foreign.append(name)
             elif name == layout.DEVICE_NODE and (device_node := _device_node(fd)):
                 continue
             elif (value := _value(name, fd)) is not None:
                 attributes[name] = value
-        if attributes and layout.HEALTH not in attributes:
-            foreign.append(f"{path.class_name}/{path.number} (it has no health)")
-        return DeviceReading(attributes, device_node)
+                if isinstance(value, Unreadable) and value.is_directory:
+                    foreign.append(name)
+        return FoundDevice(attributes, device_node, tuple(foreign))
 
 
 class _opened:  # noqa: N801  # reads as a verb, as contextlib's own do; a class because it runs once per device
@@ -187,7 +234,7 @@ class _opened:  # noqa: N801  # reads as a verb, as contextlib's own do; a class
 
     __slots__ = ("_fd", "_name", "_parent_fd", "_path", "_tree")
 
-    def __init__(self, tree: Tree, path: TreePath, name: str, parent_fd: int) -> None:
+    def __init__(self, tree: Snapshot, path: TreePath, name: str, parent_fd: int) -> None:
         self._tree, self._path, self._name, self._parent_fd = tree, path, name, parent_fd
         self._fd: int | None = None
 
@@ -223,7 +270,7 @@ def _value(name: str, dir_fd: int) -> Value | None:
     except FileNotFoundError:
         return None
     except directory.UnreadableError as error:
-        return Unreadable(str(error))
+        return Unreadable(str(error), is_directory=directory.is_directory(name, dir_fd=dir_fd))
 
 
 def _device_node(dir_fd: int) -> tuple[int, int] | None:

@@ -7,6 +7,8 @@ makes them take turns.
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,11 +19,13 @@ from fakehw import layout
 from fakehw.errors import InputError, TreeError
 from fakehw.layout import Health, TreePath
 from fakehw.spec.topology import FakeDevice, Topology
-from fakehw.tree import applied, directory, plan, plugging, snapshot, stage
+from fakehw.tree import applied, directory, likeness, lock, plan, plugging, snapshot, stage, unplugged
+from fakehw.tree.applied import Applied
 from fakehw.tree.plan import Add, DropValue, Plan, Remove, SetValue
+from fakehw.tree.unplugged import Unplugged
 
 if TYPE_CHECKING:
-    from fakehw.tree.snapshot import DeviceReading, Tree
+    from fakehw.tree.snapshot import FoundDevice, Snapshot
     from fakehw.tree.stage import Stage
 
 Progress = Callable[[int, int], None]
@@ -30,6 +34,7 @@ Progress = Callable[[int, int], None]
 Paths = TreePath | str | Sequence[TreePath | str]
 
 _ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
+_KINDS: Final = ("node", "class", "device")
 _TOLERATED_AT_ROOT: Final = frozenset({"lost+found"})
 
 
@@ -41,32 +46,54 @@ class FakeTree:
     """The tree of fake hardware at `root`. `tell` is given, line by line, what a person may want to know meanwhile.
 
     FakeTree("/fakehw").set_health("node2/dev3/2", "unhealthy", reason="over temperature")
+
+    Whatever writes refuses a root that is not empty and does not look like a fake tree, and never removes or writes
+    what does not look like a node, class or device: --root may have been given in haste.
     """
 
-    def __init__(self, root: Path | str, *, tell: Callable[[str], None] = _ignore) -> None:
+    def __init__(
+        self, root: Path | str, *, tell: Callable[[str], None] = _ignore, lock_wait_s: float = lock.WAIT_S
+    ) -> None:
         self.root = Path(root)
         self._tell = tell
+        self._lock_wait_s = lock_wait_s
 
-    def read(self) -> Tree:
+    def read(self) -> Snapshot:
         """Return a snapshot of the tree as it is, whatever its state; InputError if there is no such directory."""
         with self._os_errors():
             return snapshot.read_tree(self.root)
 
     def build(
-        self, topology: Topology, *, reset: bool = False, dry_run: bool = False, progress: Progress = _ignore
+        self,
+        topology: Topology,
+        *,
+        reset: bool = False,
+        dry_run: bool = False,
+        progress: Progress = _ignore,
+        may_narrow: bool = True,
     ) -> Plan:
         """Bring the tree to `topology` and return what that took; TreeError, with nothing changed, if it cannot.
 
         Health that a person has set stays, as does what a person added; what left the spec goes. `reset` replaces every
-        node instead. `dry_run` only says what would be done.
+        node instead. `dry_run` only says what would be done. What cannot be changed in one place (a link where a device
+        belongs, another's directory, a mount) is one of the plan's `conflicts`, and the rest is built. Unless it
+        `may_narrow`, a build for one host takes nothing from a tree that was built for another, or for all.
         """
         with self._os_errors():
-            if dry_run:
-                return self._look_ahead(topology, reset=reset)
-            with contextlib.suppress(FileExistsError):  # what is there may be no directory: opening it will tell
-                self.root.mkdir(parents=True)
-            with self._opened() as root_fd, self._writing(root_fd) as writer:
-                return self._build(topology, root_fd, writer, reset=reset, progress=progress)
+            if not dry_run:
+                self._make_root()
+            elif not self.root.exists():
+                return plan.make_plan(topology, applied=(), actual=snapshot.Snapshot())
+            with self._looking_ahead() if dry_run else self._writing() as (root_fd, private_fd, writer):
+                before = Applied() if private_fd is None else self._remembered(private_fd, reset=reset)
+                what = self._plan(topology, before, root_fd, private_fd, reset=reset)
+                if not may_narrow:
+                    self._refuse_narrowing(topology, before, what)
+                if writer is not None:
+                    self._carry_out(what, topology, Applied() if reset else before, writer, progress)
+                    if reset:
+                        Unplugged(writer).drop_all()
+                return what
 
     def set_health(self, paths: Paths, health: Health | str, *, reason: str = "") -> int:
         """Set the health of devices, or of all devices of classes or nodes; return how many that were.
@@ -75,7 +102,7 @@ class FakeTree:
         """
         text = _health_text(health, reason)
         targets = _parsed(paths)
-        with self._os_errors(), self._opened() as root_fd, self._writing(root_fd) as writer:
+        with self._os_errors(), self._writing() as (root_fd, _, writer):
             # A device that several of the paths name is set once.
             devices = list(dict.fromkeys(device for path in targets for device in self._devices_at(root_fd, path)))
             for device in devices:
@@ -83,92 +110,140 @@ class FakeTree:
             writer.commit()
         return len(devices)
 
-    def plug(self, paths: Paths) -> list[TreePath]:
+    def plug(self, paths: Paths, *, create: bool = False) -> list[TreePath]:
         """Plug devices in, or all that the applied spec lists of classes or nodes; return what was missing and came.
 
-        A device that the spec does not list gets what its class has in common, and is its person's own from then on.
+        What was unplugged comes back with all that a person had put into it; what the spec lists, as the spec says. A
+        device that neither has gets what its class has in common, and is its person's own from then on. Nodes and
+        classes that are not there are only made with `create`.
         """
         targets = _parsed(paths)
-        with self._os_errors(), self._opened() as root_fd, self._writing(root_fd) as writer:
-            topology = self._last_applied(writer.private_fd)
-            wanted = self._possible(
-                plugging.merged([plugging.part_to_plug(path, topology) for path in targets]), writer
-            )
-            what = plan.make_plan(wanted, applied=(), actual=snapshot.read_root(root_fd))
-            what.steps = [step for step in what.steps if isinstance(step, Add)]
-            _refuse_conflicts(what)
-            _stage_steps(what, writer, _ignore)
+        with self._os_errors(), self._writing() as (root_fd, private_fd, writer):
+            kept = Unplugged(writer)
+            kept.settle()
+            actual = snapshot.read_root(root_fd)
+            spec = applied.read(private_fd, root=str(self.root)).last
+            known = plugging.Plugging(spec, actual, may_create=create)
+            parts = [known.part(path) for path in targets if known.is_listed(path) or not kept.has(path.parts)]
+            wanted = plugging.merged(parts)
+            writer.makes_device_nodes = self._makes_device_nodes(wanted, private_fd)
+            what = plan.make_plan(wanted, applied=(), actual=actual)
+            if what.conflicts:
+                raise TreeError(*what.conflicts)
+            again = unplugged.Again([step for step in what.steps if isinstance(step, Add)], actual, kept)
+            again.stage(targets, writer)
             writer.commit()
-        return [line.path for line in what.lines() if line.action == "added"]
+            again.finish()
+        return again.came
 
     def unplug(self, paths: Paths) -> None:
-        """Take devices, classes or nodes away, each with all that is in it, in one move."""
+        """Take devices, classes or nodes away, each with all that is in it, in one move; it is kept for `plug`."""
         targets = _parsed(paths)
-        with self._os_errors(), self._opened() as root_fd, self._writing(root_fd) as writer:
+        with self._os_errors(), self._writing() as (root_fd, _, writer):
+            kept = Unplugged(writer)
+            kept.settle()
             for path in targets:
-                self._require(root_fd, path)
-                writer.remove(path.parts)
-            writer.commit()
+                self._require_likely(root_fd, path)
+            for path in targets:
+                kept.take(path.parts)
+            try:
+                writer.commit()
+            finally:
+                kept.settle()
 
     def write_health(self, texts: Mapping[TreePath, str | None]) -> None:
         """Write these health files as they are given, whatever they say; None removes one. All, or none."""
-        with self._os_errors(), self._opened() as root_fd, self._writing(root_fd) as writer:
+        with self._os_errors(), self._writing() as (root_fd, _, writer):
             for path, text in texts.items():
-                self._require(root_fd, path)
+                self._require_likely(root_fd, path)
                 if text is None:
                     writer.remove((*path.parts, layout.HEALTH))
                 else:
                     writer.set_value(path, layout.HEALTH, text)
             writer.commit()
 
-    def put(self, devices: Mapping[TreePath, DeviceReading]) -> None:
-        """Put devices where there are none, as they were when they were read; each appears whole."""
-        with self._os_errors(), self._opened() as root_fd, self._writing(root_fd) as writer:
+    def put(self, devices: Mapping[TreePath, FoundDevice]) -> None:
+        """Put devices where there are none, as they were when they were unplugged or read; each appears whole."""
+        with self._os_errors(), self._writing() as (root_fd, private_fd, writer):
+            kept = Unplugged(writer)
+            kept.settle()
             for path, was in devices.items():
                 self._require(root_fd, replace(path, number=None))
                 with directory.opened_below(root_fd, path.parts[:-1]) as fd:
                     if directory.is_directory(path.parts[-1], dir_fd=fd):
                         raise InputError(f"{path}: is there already")
-                writer.add(path, self._as_it_was(path, was, writer), _ignore)
+                if kept.has(path.parts):
+                    kept.bring_back(path.parts)
+                else:
+                    writer.add(path, self._as_it_was(path, was, private_fd), _ignore)
             writer.commit()
+            kept.settle()
 
-    def _as_it_was(self, path: TreePath, was: DeviceReading, writer: Stage) -> FakeDevice:
+    @staticmethod
+    def _as_it_was(path: TreePath, was: FoundDevice, private_fd: int) -> FakeDevice:
         assert path.number is not None
         texts = {name: value for name, value in was.attributes.items() if isinstance(value, str)}
         kinds = (kind for kind, numbers in layout.DEVICE_NODES.items() if numbers == was.device_node)
-        kind = next((kind for kind in kinds if stage.is_mknod_allowed(kind, dir_fd=writer.new_fd)), None)
+        kind = next((kind for kind in kinds if stage.is_mknod_allowed(kind, dir_fd=private_fd)), None)
         return FakeDevice(path.number, texts.pop(layout.HEALTH, ""), texts, kind)
 
     # Building.
 
-    def _build(self, topology: Topology, root_fd: int, writer: Stage, *, reset: bool, progress: Progress) -> Plan:
-        topology = self._possible(topology, writer)
-        before = () if reset else applied.read(writer.private_fd, root=str(self.root))
-        what = self._plan(topology, before, snapshot.read_root(root_fd), reset=reset)
-        _stage_steps(what, writer, progress)
-        applied.announce(topology, pending=before[1:], private_fd=writer.private_fd)
-        writer.commit()
-        applied.conclude(private_fd=writer.private_fd)
-        return what
+    def _make_root(self) -> None:
+        """Make the root and what is missing above it, with the modes that are promised whatever the umask."""
+        missing = []
+        place = self.root.absolute()
+        while not place.is_dir():  # what is there may be no directory: opening it will tell
+            missing.append(place)
+            place = place.parent
+        for directory_path in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                directory_path.mkdir()
+                directory_path.chmod(layout.DIR_MODE)
 
-    def _look_ahead(self, topology: Topology, *, reset: bool) -> Plan:
-        if not self.root.exists():
-            return plan.make_plan(topology, applied=(), actual=snapshot.Tree())
-        with self._opened() as root_fd:
-            before: Sequence[Topology] = ()
-            with contextlib.suppress(FileNotFoundError), directory.opened(layout.PRIVATE_DIR, dir_fd=root_fd) as fd:
-                before = () if reset else applied.read(fd, root=str(self.root))
-            return self._plan(topology, before, snapshot.read_root(root_fd), reset=reset)
+    def _remembered(self, private_fd: int, *, reset: bool) -> Applied:
+        try:
+            return applied.read(private_fd, root=str(self.root))
+        except TreeError:
+            if reset:  # a reset mends what is damaged
+                return Applied()
+            raise
 
-    def _plan(self, topology: Topology, before: Sequence[Topology], actual: Tree, *, reset: bool) -> Plan:
+    def _plan(self, topology: Topology, before: Applied, root_fd: int, private_fd: int | None, *, reset: bool) -> Plan:
+        actual = snapshot.read_root(root_fd)
         if reset:
             self._refuse_foreign(actual)
-            return plan.make_reset_plan(topology, actual=actual)
-        what = plan.make_plan(topology, applied=before, actual=actual)
-        _refuse_conflicts(what)
-        return what
+            what = plan.make_reset_plan(topology, actual=actual)
+            what.makes_device_nodes = self._makes_device_nodes(topology, private_fd)
+            return what
+        makes_device_nodes = self._makes_device_nodes(topology, private_fd)
+        return plan.make_plan(topology, applied=before.all, actual=actual, makes_device_nodes=makes_device_nodes)
 
-    def _refuse_foreign(self, actual: Tree) -> None:
+    def _carry_out(self, what: Plan, topology: Topology, before: Applied, writer: Stage, progress: Progress) -> None:
+        is_left = False
+
+        def refused(parts: tuple[str, ...], error: OSError) -> None:
+            nonlocal is_left
+            is_left |= parts in removed
+            what.conflicts.append(f"/{'/'.join(parts)}: {_reason(error)}: is passed over")
+
+        removed = {step.path.parts for step in what.steps if isinstance(step, Remove)}
+        writer.makes_device_nodes = what.makes_device_nodes
+        _stage_steps(what, writer, progress)
+        applied.announce(topology, before=before, private_fd=writer.private_fd)
+        writer.commit(refused=refused)
+        applied.conclude(topology, unfinished=before.all if is_left else (), private_fd=writer.private_fd)
+
+    def _refuse_narrowing(self, topology: Topology, before: Applied, what: Plan) -> None:
+        count = what.counts()["removed"]
+        if before.last is not None and before.last.only_host != topology.only_host and count:
+            whose = "every host" if before.last.only_host is None else repr(before.last.only_host)
+            raise InputError(
+                f"{topology.only_host!r}: {self.root} was built for {whose}: would remove {count} devices: "
+                "must be given as a flag to mean that (--host; it is NODE_NAME)"
+            )
+
+    def _refuse_foreign(self, actual: Snapshot) -> None:
         """A reset deletes what looks like a fake tree, and nothing else: --root may have been given in haste."""
         lines = [
             f"{self.root}/{name}: is not part of a fake tree: must be moved away before a reset (--reset)"
@@ -178,7 +253,7 @@ class FakeTree:
         for name, node in sorted(actual.nodes.items()):
             lines += [
                 f"{self.root}/{name}/{foreign}: is not part of a fake tree: must be moved away before a reset (--reset)"
-                for foreign in sorted(node.foreign)[:1]
+                for foreign in itertools.islice(node.all_foreign(), 1)
             ]
         lines += [
             f"{self.root}{path}: is {kind}: must be moved away before a reset (--reset)"
@@ -188,16 +263,13 @@ class FakeTree:
         if lines:
             raise TreeError(*lines)
 
-    def _possible(self, topology: Topology, writer: Stage) -> Topology:
-        """Return `topology`, or what is left of it where character devices cannot be made; that is said once."""
+    def _makes_device_nodes(self, topology: Topology, private_fd: int | None) -> bool:
+        """Tell whether the character devices of `topology` can be made; if not, that is said once."""
         kind = topology.device_node
-        if kind is None or stage.is_mknod_allowed(kind, dir_fd=writer.new_fd):
-            return topology
+        if kind is None or private_fd is None or stage.is_mknod_allowed(kind, dir_fd=private_fd):
+            return True
         self._tell(f"{self.root}: mknod is not allowed here: going on without character devices (device_node)")
-        return topology.without_device_nodes()
-
-    def _last_applied(self, private_fd: int) -> Topology | None:
-        return next(reversed(applied.read(private_fd, root=str(self.root))), None)
+        return False
 
     # Finding one's way.
 
@@ -215,12 +287,16 @@ class FakeTree:
                         if pattern.fullmatch(name) and directory.is_directory(name, dir_fd=fd)
                     ]
             found = children
+        if path.number is not None:
+            self._require_likely(root_fd, path)
+        else:
+            found = [device for device in found if likeness.is_likely(device.parts, root_fd=root_fd)]
         if not found:
             raise InputError(f"{path}: has no devices in {self.root}")
         return sorted(found, key=lambda device: device.sort_key)
 
     def _require(self, root_fd: int, path: TreePath) -> None:
-        kind = ("node", "class", "device")[len(path.parts) - 1]
+        kind = _KINDS[len(path.parts) - 1]
         try:
             with directory.opened_below(root_fd, path.parts):
                 pass
@@ -231,6 +307,12 @@ class FakeTree:
                 f"{path}: is not a directory in {self.root}: must be a {kind}, and not behind a link"
             ) from None
 
+    def _require_likely(self, root_fd: int, path: TreePath) -> None:
+        self._require(root_fd, path)
+        if not likeness.is_likely(path.parts, root_fd=root_fd):
+            kind = _KINDS[len(path.parts) - 1]
+            raise InputError(f"{path}: does not look like a {kind} of a fake tree: is left alone (in {self.root})")
+
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
         try:
@@ -239,17 +321,44 @@ class FakeTree:
             rule = "must be the directory of a tree (--root, FAKEHW_ROOT)"
             raise InputError(f"{self.root}: {error.strerror}: {rule}") from None
         try:
+            self._require_tree(fd)
             yield fd
         finally:
             os.close(fd)
 
+    def _require_tree(self, root_fd: int) -> None:
+        """Refuse a root that holds something, and nothing of ours, and does not look like a fake tree."""
+        if directory.is_directory(layout.PRIVATE_DIR, dir_fd=root_fd):
+            return
+        actual = snapshot.read_root(root_fd)
+        foreign = [name for name in actual.foreign if name not in _TOLERATED_AT_ROOT]
+        foreign += [f"{name}/{more}" for name, node in actual.nodes.items() for more in node.all_foreign()]
+        if foreign:
+            raise InputError(
+                f"{self.root}: is not a fake tree: {min(foreign)} is no part of one: "
+                "must be an empty directory, or a tree (--root, FAKEHW_ROOT)"
+            )
+
     @contextlib.contextmanager
-    def _writing(self, root_fd: int) -> Iterator[Stage]:
+    def _writing(self) -> Iterator[tuple[int, int, Stage]]:
         def waiting() -> None:
             self._tell(f"{self.root}: waiting for another fakehw to finish")
 
-        with stage.writing(root_fd, waiting=waiting) as writer:
-            yield writer
+        with (
+            self._opened() as root_fd,
+            stage.writing(
+                root_fd, name=str(self.root), waiting=waiting, tell=self._tell, wait_s=self._lock_wait_s
+            ) as writer,
+        ):
+            yield root_fd, writer.private_fd, writer
+
+    @contextlib.contextmanager
+    def _looking_ahead(self) -> Iterator[tuple[int, int | None, None]]:
+        with self._opened() as root_fd, contextlib.ExitStack() as stack:
+            private_fd = None
+            with contextlib.suppress(FileNotFoundError):
+                private_fd = stack.enter_context(directory.opened(layout.PRIVATE_DIR, dir_fd=root_fd))
+            yield root_fd, private_fd, None
 
     @contextlib.contextmanager
     def _os_errors(self) -> Iterator[None]:
@@ -258,7 +367,13 @@ class FakeTree:
             yield
         except OSError as error:
             where = f" ({error.filename!s})" if error.filename and error.filename != str(self.root) else ""
-            raise TreeError(f"{self.root}: {error.strerror or error}{where}") from error
+            raise TreeError(f"{self.root}: {_reason(error)}{where}") from error
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.EXDEV:
+        return "is on another mount than the root of the tree, and nothing is moved from one to the other"
+    return error.strerror or str(error)
 
 
 def _parsed(paths: Paths) -> list[TreePath]:
@@ -284,11 +399,6 @@ def _health_text(health: Health | str, reason: str) -> str:
     if len(text.encode(errors="replace")) >= layout.MAX_VALUE_BYTES:
         raise InputError(f"{len(reason)} characters: must be fewer than {layout.MAX_VALUE_BYTES} bytes (--reason)")
     return text
-
-
-def _refuse_conflicts(what: Plan) -> None:
-    if what.conflicts:
-        raise TreeError(*what.conflicts)
 
 
 def _stage_steps(what: Plan, writer: Stage, progress: Progress) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw import layout
 from fakehw.layout import TreePath
-from fakehw.tree.snapshot import Tree, Unreadable, Value
+from fakehw.tree.snapshot import Snapshot, Unreadable, Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Record:
     attributes: dict[str, str]
 
 
-def records(tree: Tree, *, domain: str = layout.DEFAULT_DOMAIN) -> Iterator[Record]:
+def records(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> Iterator[Record]:
     """Yield a record for each device, in the order of people; `domain` is that of classes that name no resource."""
     for path, device in tree.devices():
         assert path.class_name is not None
@@ -53,12 +53,12 @@ def records(tree: Tree, *, domain: str = layout.DEFAULT_DOMAIN) -> Iterator[Reco
         )
 
 
-def as_json(tree: Tree, *, domain: str = layout.DEFAULT_DOMAIN) -> str:
+def as_json(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> str:
     """Return the records as a JSON list."""
     return json.dumps([asdict(record) for record in records(tree, domain=domain)], indent=2)
 
 
-def as_table(tree: Tree, *, domain: str = layout.DEFAULT_DOMAIN) -> str:
+def as_table(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> str:
     """Return the records as a table; a class with no devices has a row of its own, since it is advertised as 0."""
     by_class: dict[str, list[Record]] = {}
     for record in records(tree, domain=domain):

@@ -232,12 +232,12 @@ def test_links_out_of_the_tree_are_never_followed_by_a_writer(tree: FakeTree, tm
     assert (outside / "1/health").read_text() == "precious"
     shutil.rmtree(tree.root / ".fakehw")
     (tree.root / ".fakehw").symlink_to(outside)
-    with pytest.raises(fakehw.TreeError):
+    with pytest.raises(fakehw.FakehwError):
         tree.build(make_topology(1))
     assert sorted(path.name for path in outside.iterdir()) == ["1"]
 
 
-def test_deep_nesting_made_by_hand_is_removed_all_the_same(roomy_dir: Path):
+def test_deep_nesting_made_by_hand_is_kept_when_unplugged_and_removed_all_the_same(roomy_dir: Path):
     tree = FakeTree(roomy_dir / "tree")
     tree.build(make_topology(1))
     fd = os.open(tree.root / "n/dev1/1", os.O_RDONLY)
@@ -249,6 +249,8 @@ def test_deep_nesting_made_by_hand_is_removed_all_the_same(roomy_dir: Path):
     os.close(fd)
 
     tree.unplug("n/dev1/1")
+    assert (tree.root / ".fakehw/unplugged/n/dev1/1/d/d").is_dir()
+    tree.build(make_topology(1), reset=True)
     assert sorted(path.name for path in (tree.root / ".fakehw").iterdir()) == ["applied.json", "lock"]
 
 

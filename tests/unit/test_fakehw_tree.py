@@ -124,7 +124,7 @@ def test_class_that_left_the_spec_stays_as_long_as_a_persons_device_is_in_it(tre
 def test_reset_starts_over(tree: FakeTree):
     tree.build(make_topology(dev3={"count": 1}))
     tree.set_health("node2", "unhealthy")
-    tree.plug("node9/dev1/1")
+    tree.plug("node9/dev1/1", create=True)
 
     tree.build(make_topology(dev3={"count": 1}), reset=True)
     assert {path.name for path in ROOT.iterdir()} == {"node2", ".fakehw"}
@@ -166,17 +166,24 @@ def test_build_for_a_host_leaves_out_the_nodes_of_others(tree: FakeTree):
 
 
 @pytest.mark.parametrize("obstacle", ["node2", "node2/dev3", "node2/dev3/1"])
-def test_link_or_file_where_a_directory_belongs_is_a_conflict_and_is_not_followed(tree: FakeTree, obstacle: str):
+def test_link_or_file_where_a_directory_belongs_is_named_not_followed_and_in_nobodys_way(tree: FakeTree, obstacle: str):
+    tree.build(fakehw.make_topology({"nodes": {}}))
     Path("/elsewhere").mkdir()
-    (ROOT / obstacle).parent.mkdir(parents=True)
+    (ROOT / obstacle).parent.mkdir(parents=True, exist_ok=True)
     (ROOT / obstacle).symlink_to("/elsewhere")
+    document = {"nodes": {name: {"classes": {"dev3": {"count": 2}}} for name in ("node1", "node2")}}
 
-    with pytest.raises(fakehw.TreeError, match="is a symbolic link: must be a directory or nothing"):
-        tree.build(make_topology(dev3={"count": 1}))
+    plan = tree.build(fakehw.make_topology(document))
+    assert plan.conflicts == [f"/{obstacle}: is a symbolic link: is passed over: must be a directory or nothing"]
+    assert {"node1/dev3/1", "node1/dev3/2"} <= set(content())
+    assert ("node2/dev3/2" in content()) == (obstacle == "node2/dev3/1")
     for act in (tree.unplug, tree.plug, lambda path: tree.set_health(path, "healthy")):
         with pytest.raises(fakehw.FakehwError):
             act("node2/dev3/1")
     assert not any(Path("/elsewhere").iterdir())
+    (ROOT / obstacle).unlink()
+    assert not tree.build(fakehw.make_topology(document)).conflicts
+    assert "node2/dev3/1" in content()
 
 
 def test_attribute_that_became_a_link_or_a_directory_is_replaced_not_followed(tree: FakeTree):
@@ -241,12 +248,17 @@ def test_unplugged_device_comes_back_as_the_spec_lists_it(tree: FakeTree):
 
 def test_device_that_the_spec_does_not_list_is_made_after_its_class(tree: FakeTree):
     tree.build(make_topology(gpu={"count": 1, "resource": "a.b/gpu", "attributes": {"uuid": "{id}"}}))
-    tree.plug(["node2/gpu/4", "node2/dev7/1"])
+    with pytest.raises(fakehw.InputError, match="there is no class dev7 in node2: say --create"):
+        tree.plug(["node2/gpu/4", "node2/dev7/1"])
+    with pytest.raises(fakehw.InputError, match="there is no node node7: say --create"):
+        tree.plug("node7/dev1/1")
+    assert "node2/gpu/4" not in content(), "all of it, or none"
+    tree.plug(["node2/gpu/4", "node2/dev7/1"], create=True)
 
     assert content()["node2/gpu/4/uuid"] == "node2-gpu-4\n"
     assert content()["node2/dev7/resource"] == "myplugin.io/mydevice-7\n"
     with pytest.raises(fakehw.InputError, match="must have a resource"):
-        tree.plug("node2/npu/1")
+        tree.plug("node2/npu/1", create=True)
     with pytest.raises(fakehw.InputError, match="is not a class of the applied spec"):
         tree.plug("node2/dev8")
 
