@@ -126,6 +126,11 @@ class ApiServer:
         """Write a kubeconfig for a driver that is to be started."""
         path.write_text(self.kubeconfig(token))
 
+    @property
+    def is_up(self) -> bool:
+        """Tell whether it listens."""
+        return self._runner is not None
+
     # -- what it holds ------------------------------------------------------------------------------------------------
 
     def all(self, plural: str, namespace: str | None = None) -> list[dict[str, Any]]:

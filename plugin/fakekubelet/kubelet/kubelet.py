@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fakekubelet import pod
+    from fakekubelet.apiserver import server
+    from fakekubelet.dra import dynamic_resources
     from fakekubelet.kubelet import pod_status
 
 T = TypeVar("T")
@@ -46,6 +48,10 @@ class Mode(enum.StrEnum):
 
     V1_32 = "1.32"
     """Cleans all files out of the directory at start (contract REG-3); else like 1.36."""
+    V1_33 = "1.33"
+    V1_34 = "1.34"
+    V1_35 = "1.35"
+    """To device plugins these are as 1.36; DRA drivers find another half in each (docs/fake-kubelet.md)."""
     V1_36 = "1.36"
     """Take-over flaw (contract REG-13)."""
     V1_37 = "1.37"
@@ -68,7 +74,10 @@ class FakeKubelet:
         node_status_period_s: float | None = node_status.UPDATE_PERIOD_S,
         topology_policy: numa.Policy | str = numa.Policy.NONE,
         numa_nodes: Sequence[int] = (0, 1),
+        api: server.ApiServer | None = None,
+        cdi_dirs: Sequence[Path] = (),
     ) -> None:
+        """Describe one; with *api* it has a DRA half, whose runtime reads *cdi_dirs*."""
         self.plugin_dir = plugin_dir
         self.node_name = node_name
         self.clock = clock if clock is not None else _real_clock()
@@ -88,6 +97,21 @@ class FakeKubelet:
         self._history: dict[str, list[device.DeviceList]] = {}
         self._workers = pod_workers.PodWorkers(time_source=self.clock, ring=self.changes.ring)
         self._life: contextlib.AsyncExitStack | None = None
+        self.dra: dynamic_resources.DynamicResources | None = None
+        """The DRA half of one that was given an API server."""
+        if api is not None:
+            from fakekubelet.dra import dynamic_resources  # here: it loads what the extra `apiserver` has
+
+            self.dra = dynamic_resources.DynamicResources(
+                plugin_dir.parent,
+                api,
+                node_name=node_name,
+                release=self.mode,
+                cdi_dirs=cdi_dirs,
+                time_source=self.clock,
+                calls=self.calls,
+                ring=self.changes.ring,
+            )
         self._forget_memory()
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -126,6 +150,9 @@ class FakeKubelet:
                 )
                 life.push_async_callback(server.stop)
                 await server.start()
+            if self.dra is not None:
+                life.push_async_callback(self.dra.stop)
+                await self.dra.start()
             if self._plugins_registry is not None:
                 watcher = self._watcher(self._plugins_registry)
                 watcher.prepare()
@@ -168,6 +195,8 @@ class FakeKubelet:
         """Restart with the machine: nothing runs any more, and pods come before plugins (contract RS-7)."""
         await self.stop()
         self._workers.stop_containers()
+        if self.dra is not None:
+            self.dra.forget_boot()
         await self.start()
 
     async def recreate_node(self) -> None:
@@ -175,6 +204,8 @@ class FakeKubelet:
         await self.stop()
         shutil.rmtree(self.plugin_dir)
         self._workers.clear()
+        if self.dra is not None:
+            self.dra.forget_node()
         await self.start()
 
     # -- what it knows ------------------------------------------------------------------------------------------------
@@ -347,6 +378,7 @@ class FakeKubelet:
             calls=self.calls,
             deregisters_unnotified=self.mode is not Mode.V1_32,
             on_registration=self._on_registration,
+            drivers=None if self.dra is None else self.dra.drivers,
         )
 
     def _on_registration(self, record: registration.Registration) -> None:

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import stat
 import time
 import urllib.parse
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import inotify_simple
 
 from fakekubelet import clock
 from fakekubelet.kubelet import call_log, client_table, plugin_client, registration, resource_name
 from kubeletapi.deviceplugin.v1beta1 import constants
+from kubeletapi.dra import constants as dra
 from kubeletapi.pluginregistration.v1 import api_pb2 as watcherapi
 from kubeletapi.pluginregistration.v1 import api_pb2_grpc as watcherapi_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from google.protobuf import message
 
@@ -46,6 +48,19 @@ def authority_of(socket_path: Path) -> str:
     return urllib.parse.quote(bytes(socket_path), safe=_AUTHORITY_SAFE)
 
 
+class DriverTable(Protocol):
+    """Who takes DRA drivers; what it raises or returns is told to the driver (`cm/dra/plugin`)."""
+
+    def refusal(self, name: str, endpoint: Path, versions: Sequence[str]) -> str | None:
+        """Return why a driver is not taken; None if it is."""
+
+    async def connect(self, name: str, endpoint: Path, versions: Sequence[str]) -> None:
+        """Register a driver."""
+
+    async def disconnect(self, name: str, endpoint: Path) -> None:
+        """Forget it."""
+
+
 class _Failure(NamedTuple):
     at: float
     backoff_s: float
@@ -63,7 +78,9 @@ class PluginWatcher:
         calls: call_log.CallLog,
         deregisters_unnotified: bool,
         on_registration: Callable[[registration.Registration], None],
+        drivers: DriverTable | None = None,
     ) -> None:
+        self._drivers = drivers
         self._directory = directory
         self._table = table
         self._clock = time_source
@@ -73,7 +90,8 @@ class PluginWatcher:
         self._watches: dict[int, Path] = {}
         self._events: asyncio.Queue[tuple[bool, Path]] = asyncio.Queue()
         self._tasks: dict[Path, asyncio.Task[None]] = {}
-        self._registered: dict[Path, tuple[str, Path]] = {}
+        self._registered: dict[Path, Callable[[], Awaitable[None]]] = {}
+        """By path, what undoes it."""
         self._failures: dict[Path, _Failure] = {}
         """The last one by path: a socket that is made again there has to wait too (contract PW-11)."""
 
@@ -130,7 +148,7 @@ class PluginWatcher:
             await asyncio.gather(task, return_exceptions=True)
         registered = self._registered.pop(path, None)
         if registered is not None:
-            await self._table.disconnect(*registered)
+            await registered()
 
     async def _keep_trying(self, path: Path) -> None:
         while True:
@@ -157,7 +175,10 @@ class PluginWatcher:
             started = time.monotonic()
             info = await self._call(path.name, "GetInfo", stub.GetInfo, watcherapi.InfoRequest(), GET_INFO_TIMEOUT_S)
             target = Path(info.endpoint) if info.endpoint else path
-            refusal = _refusal(info, path) or await self._connect(path, info.name, target)
+            if info.type == dra.PLUGIN_TYPE and self._drivers is not None:
+                refusal = await self._connect_driver(self._drivers, path, info, target)
+            else:
+                refusal = _refusal(info, path) or await self._connect(path, info.name, target)
             took = time.monotonic() - started
             self._on_registration(
                 registration.Registration(info.name, str(target), started, refusal, took, route="watcher")
@@ -173,7 +194,22 @@ class PluginWatcher:
             await self._table.connect(resource, target, directory=self._directory)
         except client_table.ConnectError as error:
             return f"RegisterPlugin error -- plugin registration failed with err: {error}"
-        self._registered[path] = (resource, target)
+        self._registered[path] = functools.partial(self._table.disconnect, resource, target)
+        return None
+
+    async def _connect_driver(
+        self, drivers: DriverTable, path: Path, info: watcherapi.PluginInfo, target: Path
+    ) -> str | None:
+        """Register a DRA driver; return why it is not (contract DRA-REG-3, DRA-6)."""
+        versions = list(info.supported_versions)
+        refusal = drivers.refusal(info.name, target, versions)
+        if refusal is not None:
+            return f"RegisterPlugin error -- plugin validation failed with err: {refusal}"
+        try:
+            await drivers.connect(info.name, target, versions)
+        except Exception as error:  # whatever it is, the driver is told
+            return f"RegisterPlugin error -- plugin registration failed with err: {error}"
+        self._registered[path] = functools.partial(drivers.disconnect, info.name, target)
         return None
 
     async def _notify(self, stub: watcherapi_grpc.RegistrationAsyncStub, path: Path, error: str | None) -> None:
@@ -186,7 +222,7 @@ class PluginWatcher:
             if registered is None or not self._deregisters_unnotified:
                 return  # up to 1.32 the registration stayed (contract PW-3)
             del self._registered[path]
-            await self._table.disconnect(*registered)
+            await registered()
             raise
 
     async def _call(
