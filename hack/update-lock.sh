@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Pin every dependency with the hashes of its files. Two files: what the image runs, and that plus the development tools.
-# setuptools is pinned with the first, because an installation without build isolation needs it.
+# The image serves DRA too. setuptools is pinned with the first, because an installation without build isolation needs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.venv-lock
@@ -9,7 +9,7 @@ lock() {
   "$venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
     --upgrade "$@"
 }
-printf 'setuptools>=77\n' | lock pyproject.toml - -o deploy/requirements.txt
+printf 'setuptools>=77\n' | lock pyproject.toml - --extra dra -o deploy/requirements.txt
 lock pyproject.toml --extra dev -c deploy/requirements.txt -o hack/requirements-dev.txt
 for f in deploy/requirements.txt hack/requirements-dev.txt; do
   printf '%s\n%s\n' "# Made by 'make lock'; do not edit." "$(cat "$f")" > "$f"
