@@ -10,12 +10,11 @@ What is loaded later, logs and metrics, is the business of `process`.
 from __future__ import annotations
 
 import asyncio
-import functools
 from typing import TYPE_CHECKING
 
 from fakehw_plugin import logs
-from fakehw_plugin.deviceplugin import pod_resources
 from fakehw_plugin.deviceplugin.plugin import DevicePlugin
+from fakehw_plugin.deviceplugin.pod_resources import PodResources
 from fakehw_plugin.devices import telemetry
 from fakehw_plugin.devices.inventories import Inventories
 from fakehw_plugin.devices.pump import Pump
@@ -35,11 +34,13 @@ class Daemon:
         self.telemetry = telemetry.Telemetry()
         self.first_live = asyncio.Event()
         """Set when the first resource is registered, or there is nothing to register: time for what can wait."""
+        pod_resources = PodResources(config.pod_resources)
         self.device_plugin = DevicePlugin(
             config.plugin_dir,
             root=config.root,
             host_root=config.host_root,
             pre_start_check=config.pre_start_check,
+            pod_resources=pod_resources,
             telemetry=self.telemetry,
             on_allocated=self._note_allocated,
             on_live=self.first_live.set,
@@ -47,7 +48,7 @@ class Daemon:
         )
         self.inventories = Inventories(
             [self.device_plugin],
-            holders=functools.partial(pod_resources.held_devices, config.pod_resources),
+            holders=pod_resources.held,
             vanished_grace_s=config.vanished_grace_s,
             telemetry=self.telemetry,
         )

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 
-from fakekubelet import pod
+from fakekubelet import FakeKubelet, pod, stub_plugin
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 from tests.faults.catalogue import fault
@@ -73,6 +73,22 @@ async def directory_replaced(one: Stage) -> None:
 async def stream_dropped(one: Stage) -> None:
     await one.kubelet.drop(R3)
     await in_order(one)
+
+
+@fault(
+    KUBELET, "a directory is mounted over the plugin's, with another kubelet in it, and taken off",
+    "Registered with the other, then with the first again", tries=5, needs_namespaces=True,
+    set_up=functools.partial(playing, namespaces=True),
+)  # fmt: skip
+async def directory_mounted_over(one: Stage) -> None:
+    async with FakeKubelet(one.directory / "dp2", node_name="node") as other:
+        await one.shell("mount --bind dp2 dp", inside=True)
+        await other.wait_for(
+            lambda: all(other.live_streams(resource) == 1 for resource in RESOURCES), timeout=DEADLINE_S
+        )
+        await one.shell("umount -l dp", inside=True)  # the plugin's sockets lie in it
+        await in_order(one)
+    await one.shell("rm -rf dp2")
 
 
 Behavior = Callable[[pluginapi.RegisterRequest, grpc.aio.ServicerContext], Awaitable[pluginapi.Empty]]
@@ -304,6 +320,18 @@ async def nobody_to_ask(one: Stage) -> None:
     assert seen[-1] == "gone", seen
     await one.shell("mv tree/.aside tree/node2/dev3/3")
     await one.converged()
+
+
+@fault(
+    KUBELET, "another plugin registers a resource of ours, and ends (contract REG-12)",
+    "Left to it while it serves; then registered again", set_up=with_pod_resources, tries=10,
+)  # fmt: skip
+async def displaced(one: Stage) -> None:
+    async with stub_plugin.StubPlugin(one.plugin_dir, R3, stub_plugin.devices("other-1")) as other:
+        await other.register()
+        await one.until(lambda: "other-1" in one.kubelet.devices(R3))
+    await in_order(one)
+    await one.serves_others()
 
 
 @fault(

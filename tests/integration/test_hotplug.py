@@ -123,12 +123,12 @@ async def test_a_resource_stays_for_the_one_device_that_a_pod_holds_while_its_cl
     root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Contract LW-13, whatever is released before that device is read."""
-    held = {"node2-dev3-3"}
+    held = {(R3, "node2-dev3-3")}
 
-    async def held_devices(_: object) -> set[str]:
+    async def held_devices(_: object) -> set[tuple[str, str]]:
         return held
 
-    monkeypatch.setattr(pod_resources, "held_devices", held_devices)
+    monkeypatch.setattr(pod_resources.PodResources, "held", held_devices)
     monkeypatch.setattr(slices, "SLICE_S", -1.0)
     monkeypatch.setattr(retention, "ASK_EVERY_S", 0.05)
     async with running_daemon(make_config(root, plugin_dir)) as daemon:

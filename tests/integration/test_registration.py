@@ -11,6 +11,7 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from fakehw_plugin import socket_path
 from fakehw_plugin.deviceplugin import directory, session
 from fakekubelet import FakeKubelet, stub_plugin
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
@@ -154,7 +155,7 @@ class Registry(pluginapi_grpc.RegistrationServicer):
 async def serve(registry: Registry, plugin_dir: Path) -> grpc.aio.Server:
     server = grpc.aio.server()
     pluginapi_grpc.add_RegistrationServicer_to_server(registry, server)
-    server.add_insecure_port(f"unix:{plugin_dir / 'kubelet.sock'}")
+    server.add_insecure_port(socket_path.target(plugin_dir / "kubelet.sock"))
     await server.start()
     return server
 
@@ -268,3 +269,60 @@ async def test_stopping_removes_the_sockets_and_sends_no_empty_list(
     assert own_sockets(plugin_dir) == []
     assert kubelet.capacity[R3] == 3
     assert kubelet.allocatable[R3] == 0
+
+
+async def test_a_kubelet_whose_socket_is_a_link_is_registered_with(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet
+) -> None:
+    (plugin_dir / "kubelet.sock").rename(plugin_dir / "elsewhere")
+    (plugin_dir / "kubelet.sock").symlink_to("elsewhere")
+    async with running_daemon(make_config(root, plugin_dir)):
+        await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+
+
+async def test_a_link_that_leads_to_a_kubelet_only_later_is_followed_when_it_does(
+    root: Path, plugin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing happens in the directory then, so that there is no event."""
+    monkeypatch.setattr(directory, "_LAST_RETRY_S", 0.02)
+    elsewhere = tmp_path / "e"
+    elsewhere.mkdir()
+    (plugin_dir / "kubelet.sock").symlink_to(elsewhere / "kubelet.sock")
+    registry = Registry()
+    with capture_logs() as logs:
+        async with running_daemon(make_config(root, plugin_dir)), asyncio.timeout(DEADLINE_S):
+            while not any(entry["event"] == "waiting_for_kubelet" for entry in logs):
+                await asyncio.sleep(0)
+            server = await serve(registry, elsewhere)
+            await registry.arrived.wait()
+        await server.stop(None)
+
+
+async def test_that_there_is_no_kubelet_is_said_once_for_all_resources_and_again_for_another_reason(
+    root: Path, plugin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "_LAST_RETRY_S", 0.004)
+    with capture_logs() as logs:
+        async with running_daemon(make_config(root, plugin_dir)), asyncio.timeout(DEADLINE_S):
+            while not any(entry["event"] == "waiting_for_kubelet" for entry in logs):
+                await asyncio.sleep(0)
+            with socket.socket(socket.AF_UNIX) as stale:
+                stale.bind(str(plugin_dir / "kubelet.sock"))
+            while sum(entry["event"] == "waiting_for_kubelet" for entry in logs) < 2:
+                await asyncio.sleep(0)
+
+    said = [entry["reason"] for entry in logs if entry["event"] == "waiting_for_kubelet"]
+    assert said == ["no socket is there", "nobody listens on the socket"]
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "x#y", "x?y", "x,y", "a b", "\u00fc"])
+async def test_a_directory_may_be_called_what_a_uri_has_a_meaning_for(root: Path, short_dir: Path, name: str) -> None:
+    plugin_dir = short_dir / name
+    plugin_dir.mkdir()
+    registry = Registry()
+    server = await serve(registry, plugin_dir)
+    async with running_daemon(make_config(root, plugin_dir)), asyncio.timeout(DEADLINE_S):
+        await registry.arrived.wait()
+        assert (plugin_dir / registry.requests[0][1].endpoint).is_socket()
+    await server.stop(None)
+    assert own_sockets(plugin_dir) == []

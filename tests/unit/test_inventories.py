@@ -41,8 +41,8 @@ class Setup:
             self.rims, holders=self._holders, vanished_grace_s=0.0, telemetry=self.telemetry
         )  # fmt: skip
 
-    async def _holders(self) -> set[DeviceID] | None:
-        return None if self.held is None else {DeviceID(device_id) for device_id in self.held}
+    async def _holders(self) -> set[tuple[str, DeviceID]] | None:
+        return None if self.held is None else {(R1, DeviceID(device_id)) for device_id in self.held}
 
     async def take(self, *resources: ResourceName, at: float | None = None, **devices: Device | None) -> bool:
         changes = (

@@ -22,14 +22,14 @@ class Desk:
 
     def __init__(self, grace_s: float = 30.0) -> None:
         self.now = 1000.0
-        self.held: set[DeviceID] | None = set()
+        self.held: set[tuple[str, DeviceID]] | None = set()
         self.questions = 0
         self.released = asyncio.Event()
         self.retention = retention.Retention(
             holders=self._holders, release=self._release, grace_s=grace_s, clock=lambda: self.now
         )
 
-    async def _holders(self) -> set[DeviceID] | None:
+    async def _holders(self) -> set[tuple[str, DeviceID]] | None:
         self.questions += 1
         return self.held
 
@@ -61,7 +61,7 @@ async def test_a_device_that_nobody_holds_is_released_at_once(desk: Desk) -> Non
 
 
 async def test_a_device_that_a_pod_holds_stays_until_the_pod_is_gone(desk: Desk) -> None:
-    desk.held = {DEVICE.id}
+    desk.held = {(RESOURCE, DEVICE.id)}
     desk.retention.retain(RESOURCE, DEVICE)
     desk.now += 3600
 
@@ -111,3 +111,12 @@ async def test_nobody_is_asked_while_nothing_is_retained(desk: Desk) -> None:
         task.cancel()
 
     assert desk.questions == 0
+
+
+async def test_the_same_id_held_of_another_resource_does_not_keep_ours(desk: Desk) -> None:
+    """Two plugins may use the same IDs."""
+    desk.held = {("example.org/other", DEVICE.id)}
+    desk.retention.retain(RESOURCE, DEVICE)
+
+    assert await desk.review() is None
+    assert desk.released.is_set()

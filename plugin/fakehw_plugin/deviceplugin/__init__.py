@@ -2,13 +2,14 @@
 
 plugin            all sessions of a node, opened and closed with the inventories
 session           one resource: wait, serve, register, live; an `attempt` is one life of it
+neighbours        other plugins: when one ends, the kubelet may have dropped us with it
 directory         the kubelet's directory: is a kubelet there, and is it still the same one?
 endpoint          one gRPC server on one socket
 registration      the Register call
 servicer          the five calls that a kubelet makes
 device_list       what ListAndWatch sends, kept encoded by `wire`
 allocation        what a container gets, and which devices suit it best
-pod_resources     who holds which device
+pod_resources     what the kubelet says of devices: who holds them, which it takes for healthy
 rpc_faults        faults of the protocol, played on request
 """
 

@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from fakehw_plugin.deviceplugin.endpoint import Endpoint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """Serving on `endpoint` for the kubelet that `directory` had as `identity` when this began."""
 
     endpoint: Endpoint
     directory: KubeletDirectory
     identity: Identity
+    dropped: str | None = None
+    """Why the kubelet is known to have us no more, though nothing of ours has ended."""
 
     @property
     def has_stream(self) -> bool:
@@ -32,4 +34,4 @@ class Attempt:
             return "socket_removed"
         if now is None and not self.has_stream:
             return "kubelet_gone"
-        return None
+        return self.dropped

@@ -57,14 +57,22 @@ class Endpoint:
         self.stop_grace_s = STOP_GRACE_S
         self.name: Final = new_name(plugin_dir, resource_name)
         self.socket_path: Final = plugin_dir / self.name
-        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server: grpc.aio.Server | None = None
+        self._dir_fd: int | None = None
+        """The directory in which the socket is; something else may be mounted over it when it is to be removed."""
 
     async def __aenter__(self) -> Endpoint:
+        directory = self.socket_path.parent
+        # Asked first, because gRPC does not say why it could not bind.
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise errors.EndpointError(f"cannot serve {self.socket_path}: the directory is not writable")
+        try:
+            self._dir_fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise errors.EndpointError(f"cannot serve {self.socket_path}: {error.strerror}") from error
+        self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((self.servicer.handler(),))
         try:
-            # Asked first, because gRPC does not say why it could not bind.
-            if not os.access(self.socket_path.parent, os.W_OK | os.X_OK):
-                raise errors.EndpointError(f"cannot serve {self.socket_path}: the directory is not writable")
             self._server.add_insecure_port(socket_path.target(self.socket_path))
             # In a task of its own: cancelled half-way, grpc.aio leaves a server that listens and can never be stopped.
             starting = asyncio.create_task(self._server.start(), name=f"start {self.name}")
@@ -76,12 +84,14 @@ class Endpoint:
                 raise
         except RuntimeError as error:
             await self._server.stop(None)
+            self._remove_socket()
             raise errors.EndpointError(f"cannot serve {self.socket_path}: {error}") from error
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
+        assert self._server is not None
         self.servicer.close()
         # In a task of its own: grpc.aio may swallow a cancellation that arrives while it stops, and this must be over
         # before the next endpoint starts, cancelled or not.
@@ -91,8 +101,16 @@ class Endpoint:
         except asyncio.CancelledError:
             await asyncio.wait([stopping])
             raise
-        with contextlib.suppress(OSError):  # gRPC removes it as a rule; not if the directory went first
-            self.socket_path.unlink()
+        finally:
+            self._remove_socket()
+
+    def _remove_socket(self) -> None:
+        """Remove the socket file; gRPC has done so as a rule, if the directory is still where it was."""
+        if self._dir_fd is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self.name, dir_fd=self._dir_fd)  # relative to the directory
+            os.close(self._dir_fd)
+            self._dir_fd = None
 
     def is_in_place(self) -> bool:
         """Tell whether the socket file is still there; a starting kubelet deletes it (contract REG-2)."""
@@ -102,18 +120,23 @@ class Endpoint:
             return False
 
 
+def is_dead(path: Path) -> bool:
+    """Tell whether `path` is a socket that nobody listens on."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            return probe.connect_ex(str(path)) == errno.ECONNREFUSED
+    except OSError:
+        return False
+
+
 def remove_stale(plugin_dir: Path) -> list[str]:
     """Remove sockets of our own that nobody listens on, left by a process that was killed (contract PIT-23)."""
     removed = []
     for path in plugin_dir.glob(f"{PREFIX}*.sock"):
-        if not _OWN_NAME.fullmatch(path.name):
-            continue
-        with contextlib.suppress(OSError):
-            if not stat.S_ISSOCK(path.lstat().st_mode):
-                continue
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(0.1)
-                if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
-                    path.unlink()
-                    removed.append(path.name)
+        if _OWN_NAME.fullmatch(path.name) and is_dead(path):
+            with contextlib.suppress(OSError):
+                path.unlink()
+                removed.append(path.name)
     return removed

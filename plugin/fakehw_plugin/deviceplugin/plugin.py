@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from fakehw_plugin import logs
-from fakehw_plugin.deviceplugin import directory, endpoint, session
+from fakehw_plugin.deviceplugin import directory, endpoint, neighbours, session
 from fakehw_plugin.deviceplugin.device_list import DeviceList
 from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fakehw_plugin.device import DeviceID
     from fakehw_plugin.deviceplugin import rpc_faults
+    from fakehw_plugin.deviceplugin.pod_resources import PodResources
     from fakehw_plugin.devices.inventory import Inventory
     from fakehw_plugin.devices.telemetry import Telemetry
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class DevicePlugin:
     """Serves inventories to the kubelet of `plugin_dir` while it is entered. An inventories.Rim.
 
-    `root` is the tree, `host_root` the same tree as the container runtime sees it. `on_allocated` is called with what
+    `root` is the tree, `host_root` the same tree as the container runtime sees it. `pod_resources` is asked whether
+    the kubelet has us still when another plugin ended. `on_allocated` is called with what
     was handed out, `on_live` when a resource is registered. With `class_paths`, which finds the directories of a
     resource's classes, the faults that are written there are played.
     """
@@ -41,6 +43,7 @@ class DevicePlugin:
         root: Path,
         host_root: Path,
         pre_start_check: bool,
+        pod_resources: PodResources,
         telemetry: Telemetry,
         on_allocated: Callable[[Iterable[DeviceID]], None],
         on_live: Callable[[], None],
@@ -59,13 +62,14 @@ class DevicePlugin:
             telemetry=telemetry,
             on_allocated=on_allocated,
         )
+        self._neighbours = neighbours.Neighbours(self._directory, self.sessions, pod_resources)
         self._telemetry = telemetry
         self._on_live = on_live
         self._class_paths = class_paths
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self._group = asyncio.TaskGroup()
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self._log = logs.get_logger()
 
     @property
@@ -80,15 +84,17 @@ class DevicePlugin:
         for name in endpoint.remove_stale(self._plugin_dir):
             self._log.info("stale_socket_removed", endpoint=name)
         await self._group.__aenter__()
-        self._watching = self._group.create_task(self._directory.run(), name="kubelet directory")
+        self._watching = [
+            self._group.create_task(self._directory.run(), name="kubelet directory"),
+            self._group.create_task(self._neighbours.run(), name="neighbours"),
+        ]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         """End the streams, stop the servers and remove the sockets, in under a second."""
-        assert self._watching is not None
-        for task in (self._watching, *self._tasks.values()):
+        for task in (*self._watching, *self._tasks.values()):
             task.cancel()
         await self._group.__aexit__(kind, error, tb)
 

@@ -4,7 +4,7 @@
     SERVE    a new server on a new socket
     REGISTER one call, 15 s
     AWAIT    the kubelet opens ListAndWatch within 5 s
-    LIVE     until the kubelet was replaced, our socket is gone, or there has been no stream for 2 s
+    LIVE     until the kubelet was replaced or dropped us, our socket is gone, or there has been no stream for 2 s
 
 and from everywhere back to WAIT, after the server has stopped completely: Register is never called while a stream is
 alive, because a kubelet up to 1.36 then closes the wrong one (contract REG-13, PIT-4).
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -60,8 +61,10 @@ class Session:
         on_live: Callable[[], None],
         log: Logger,
     ) -> None:
+        self.inventory = inventory
         self.state = State.WAIT
-        self._inventory = inventory
+        self.live_since: float | None = None
+        """When (on the monotonic clock) it was registered, while it is."""
         self._directory = directory
         self._make_servicer = make_servicer
         self._before_register = before_register
@@ -80,6 +83,12 @@ class Session:
         """Let the last list arrive when `run` is cancelled, on a busy machine too: there will be no other (NS-2)."""
         if self._attempt is not None:
             self._attempt.endpoint.stop_grace_s = endpoint.LEAVE_GRACE_S
+
+    def drop(self, reason: str) -> None:
+        """Give the present registration up, which the kubelet does not have any more, and make another."""
+        if self._attempt is not None:
+            self._attempt.dropped = reason
+            self._wake.set()
 
     async def run(self) -> None:
         """Keep the resource registered until cancelled."""
@@ -103,15 +112,17 @@ class Session:
                     await self._until(lambda: self._directory.identity() != identity, timeout=delay)  # noqa: B023
                     backoff = min(backoff * 2, LAST_BACKOFF_S)
         finally:
-            self.state = State.WAIT
+            self.state, self.live_since = State.WAIT, None
             self._directory.unsubscribe(self._wake.set)
 
     async def _live_once(self, identity: Identity) -> None:
         """Serve, register and stay until something ends it; errors of the two first steps are raised."""
         self.state = State.SERVE
-        resource = self._inventory.resource_name
+        resource = self.inventory.resource_name
         servicer = self._make_servicer(on_streams=self._wake.set)
-        async with endpoint.Endpoint(self._directory.path, resource, servicer) as serving:
+        own = endpoint.Endpoint(self._directory.path, resource, servicer)
+        self._directory.claim(own.name)
+        async with own as serving:
             attempt = self._attempt = Attempt(serving, self._directory, identity)
             self.state = State.REGISTER
             reason = await self._register(attempt)
@@ -122,14 +133,14 @@ class Session:
                 self._count("interrupted")
                 self._log.info("registration_interrupted", reason=reason, endpoint=serving.name)
                 return
-            self.state = State.LIVE
+            self.state, self.live_since = State.LIVE, time.monotonic()
             self._count("ok")
-            self._log.info("registered", endpoint=serving.name, devices=len(self._inventory.devices))
+            self._log.info("registered", endpoint=serving.name, devices=len(self.inventory.devices))
             self._on_live()
             reason = await self._watch_over(attempt)
             self._telemetry.registrations_ended[resource, reason] += 1
             self._log.info("registration_ended", reason=reason, endpoint=serving.name)
-            self.state = State.WAIT
+            self.state, self.live_since = State.WAIT, None
 
     async def _call_register(self, attempt: Attempt) -> None:
         if self._before_register is not None:
@@ -137,7 +148,7 @@ class Session:
         await registration.register(
             self._directory.socket_path,
             endpoint=attempt.endpoint.name,
-            resource_name=self._inventory.resource_name,
+            resource_name=self.inventory.resource_name,
             options=attempt.endpoint.servicer.options,
         )
 
@@ -146,7 +157,7 @@ class Session:
 
         A kubelet that was replaced does not answer, and one that cannot find our socket looks for it for 10 s (REG-6).
         """
-        call = asyncio.create_task(self._call_register(attempt), name=f"register {self._inventory.resource_name}")
+        call = asyncio.create_task(self._call_register(attempt), name=f"register {self.inventory.resource_name}")
         call.add_done_callback(lambda _: self._wake.set())
         try:
             await self._until(lambda: call.done() or attempt.lost() is not None)
@@ -193,4 +204,4 @@ class Session:
             return False
 
     def _count(self, outcome: str) -> None:
-        self._telemetry.registrations[self._inventory.resource_name, outcome] += 1
+        self._telemetry.registrations[self.inventory.resource_name, outcome] += 1

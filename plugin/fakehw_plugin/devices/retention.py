@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fakehw_plugin.resource_name import ResourceName
     from fakehw_plugin.tree.known import Changes
 
-    Holders = Callable[[], Awaitable[set[DeviceID] | None]]
+    Holders = Callable[[], Awaitable[set[tuple[str, DeviceID]] | None]]
 
 RECENTLY_S: Final = 1.0
 """How long after its Allocate call a device counts as held without asking; the kubelet lists it within milliseconds."""
@@ -36,7 +36,7 @@ REASON: Final = "unplugged"
 class Retention:
     """Decides when a device that left the tree leaves the list.
 
-    `holders` returns the IDs that pods hold, or None where it cannot be known; `release` takes the devices out.
+    `holders` returns resource and ID of what pods hold, or None where it cannot be known; `release` takes devices out.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Retention:
             if held is None:
                 wait = max(since + self._grace_s - now, recent)
             else:
-                wait = ASK_EVERY_S if device_id in held else recent
+                wait = ASK_EVERY_S if (resource, device_id) in held else recent
             if wait > 0:
                 waits.append(wait)
             else:

@@ -36,7 +36,7 @@ class Telemetry:
     registrations: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By resource and outcome (ok, failed, interrupted); each attempt counts once."""
     registrations_ended: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By resource and reason (kubelet_replaced, kubelet_gone, socket_removed, stream_lost)."""
+    """By resource and reason (kubelet_replaced, kubelet_gone, socket_removed, stream_lost, displaced)."""
     streams_opened: Counter[str] = field(default_factory=Counter)
     lists_sent: Counter[str] = field(default_factory=Counter)
     allocations: Counter[tuple[str, str]] = field(default_factory=Counter)
