@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from fakehw import durations, output, parser
 from fakehw.commands import fault_logs
@@ -14,9 +14,6 @@ from fakehw.errors import InputError
 from fakehw.scenario import named, shown
 from fakehw.scenario import timeline as scenario_timeline
 from fakehw.tree import snapshot
-
-if TYPE_CHECKING:
-    from fakehw.scenario.receipts import Receipt
 
 _MAX_SPEED: Final = 1_000_000.0
 _STOPPED: Final = 130
@@ -138,31 +135,35 @@ def _play(arguments: argparse.Namespace) -> int:
 
     progress = shown.Progress(sys.stderr, len(timeline), max(wanted.lasts_s, arguments.from_s), arguments.speed)
 
-    async def play() -> list[Receipt]:
-        task = asyncio.current_task()
-        assert task is not None
+    async def play() -> player.Outcome:
+        stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
         return await player.run(
             arguments.root,
             timeline,
             before,
             lasts_s=wanted.lasts_s,
             options=options,
+            stop=stop,
             show=lambda receipt: progress.around(lambda: output.say_now(as_line(receipt))),
             tell=output.remark,
             progress=progress.show,
         )
 
-    try:
-        receipts = asyncio.run(play())
-    except asyncio.CancelledError:
-        progress.clear()
-        output.remark("stopped; the devices are as they were" if not arguments.keep else "stopped")
+    outcome = asyncio.run(play())
+    progress.clear()
+    receipts = outcome.receipts
+    for receipt in receipts:
+        if receipt.problem and receipt.change.step == player.RESTORE:
+            output.remark(f"not restored: {receipt.problem}")
+    if outcome.is_stopped:
+        devices = f"all but {outcome.left} of the" if outcome.left else "the"
+        output.remark("stopped" if arguments.keep else f"stopped; {devices} devices are as they were")
         if progress.at_s and wanted.lasts_s >= _WORTH_RESUMING_S:
             output.remark(f"to go on from here: --from {durations.shown(progress.at_s)}")
         return _STOPPED
-    progress.clear()
     if is_for_people:
         output.say(shown.summary(receipts))
     is_missing = any(receipt.problem or receipt.seen.missing or receipt.landed.missing for receipt in receipts)

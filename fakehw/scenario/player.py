@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fakehw import layout
 from fakehw.errors import FakehwError, InputError
@@ -16,12 +16,13 @@ from fakehw.scenario import receipts, witnesses
 from fakehw.scenario.playhead import Playhead
 from fakehw.scenario.receipts import State
 from fakehw.scenario.timeline import Act, Change
+from fakehw.scenario.undo import OUT, Left, health_of, undo
 from fakehw.tree import directory
 from fakehw.tree.snapshot import Unreadable
 from fakehw.tree.writer import FakeTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from fakehw.layout import TreePath
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from fakehw.tree.snapshot import FoundDevice, Snapshot
 
 RESTORE: Final = "restore"
-_IN_PLACE: Final = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_IN_PLACE: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +51,15 @@ class Options:
 
 
 class Hands:
-    """What touches the tree: makes the changes, remembers how everything was, and puts it back."""
+    """What touches the tree: makes the changes, notes each one once it is made, and puts back what it left changed."""
 
     def __init__(self, root: Path, before: Snapshot, *, tell: Callable[[str], None]) -> None:
         self._tree = FakeTree(root, tell=tell)
         self._tell = tell
         self._before: dict[TreePath, FoundDevice] = dict(before.devices())
-        self._texts: dict[TreePath, str | None] = {}
-        """What we left in the health files that we touched; None: we pulled the device out."""
-        self._torn: dict[TreePath, tuple[int, bytes]] = {}
+        self._left: dict[TreePath, Left] = {}
+        self._torn: dict[TreePath, tuple[int, str, bytes]] = {}
+        """Health files that are open, with the whole text and the half that is not written yet."""
 
     def states(self) -> dict[TreePath, State]:
         """Return how the devices were, as the plugin would say it."""
@@ -66,70 +67,107 @@ class Hands:
 
     def make(self, change: Change) -> dict[TreePath, State]:
         """Make a change; return what its devices are to become. Those that are out, or in already, are left out."""
-        is_out = {path: path in self._texts and self._texts[path] is None for path in change.paths}
-        paths = [path for path in change.paths if is_out[path] == (change.act is Act.PLUG)]
+        paths = [path for path in change.paths if self._is_out(path) == (change.act is Act.PLUG)]
         if not paths:
             return {}
         if change.act is Act.UNPLUG:
-            self._close(paths)
+            self._finish(paths)
             self._tree.unplug(paths)
-            self._texts |= dict.fromkeys(paths)
+            self._left |= dict.fromkeys(paths, OUT)
             return dict.fromkeys(paths, State(receipts.REMOVED))
         if change.act is Act.PLUG:
-            self._tree.put({path: self._before[path] for path in paths})
-            self._texts |= {path: _text(self._before[path]) or "" for path in paths}
+            self._put({path: self._before[path] for path in paths})
             return {path: _state(*self._before[path].health) for path in paths}
-        self._texts |= dict.fromkeys(paths, change.text)
-        wanted = dict.fromkeys(paths, _state(*layout.parse_health(change.text)))
         if change.act is Act.TEAR:
             for path in paths:
                 self._tear(path, change.text)
             return {}
         if change.act is Act.FINISH:
-            self._close(paths)
+            self._finish(paths)
         else:
-            self._tree.write_health(dict.fromkeys(paths, change.text))
-        return wanted
+            self._write(dict.fromkeys(paths, change.text))
+        return dict.fromkeys(paths, _state(*layout.parse_health(change.text)))
 
-    def restore(self) -> dict[TreePath, State]:
-        """Put back what we changed and nobody else has changed since; return what those devices are to become."""
-        self._close(tuple(self._torn))
-        now = dict(self._tree.read().devices())
-        back: dict[TreePath, FoundDevice] = {}
-        texts: dict[TreePath, str | None] = {}
-        for path, left in sorted(self._texts.items(), key=lambda item: item[0].sort_key):
-            was = self._before[path]
-            if (left is None) != (path not in now) or (left is not None and _text(now[path]) != left):
-                self._tell(f"{path}: was changed by somebody else meanwhile: left as it is")
-            elif left is None:
-                back[path] = was
-            elif left != _text(was):
-                texts[path] = _text(was)
-        if back:
-            self._tree.put(back)
-        if texts:
-            self._tree.write_health(texts)
-        self._texts.clear()
-        return {path: _state(*self._before[path].health) for path in (*back, *texts)}
+    def restore(self) -> Restored:
+        """Put back what we changed and nobody else has changed since, each device on its own where it has to be."""
+        problems: list[str] = []
+        for path in tuple(self._torn):
+            _try(lambda path=path: self._finish([path]), f"{path}", problems)  # type: ignore[misc]  # bound
+        try:
+            todo = undo(self._before, self._left, dict(self._tree.read().devices()))
+        except FakehwError as error:
+            return Restored({}, [str(error)], len(self._left))
+        for path in todo.others:
+            self._tell(f"{path}: was changed by somebody else meanwhile: left as it is")
+        done = [*_each(todo.devices, self._put, problems), *_each(todo.texts, self._write, problems)]
+        left = len(todo.devices) + len(todo.texts) - len(done) + len(todo.others)
+        return Restored({path: _state(*self._before[path].health) for path in done}, problems, left)
+
+    def _is_out(self, path: TreePath) -> bool:
+        return path in self._left and self._left[path].is_out
+
+    def _put(self, devices: Mapping[TreePath, FoundDevice]) -> None:
+        self._tree.put(devices)
+        self._left |= {path: Left(health_of(device)) for path, device in devices.items()}
+
+    def _write(self, texts: Mapping[TreePath, str | None]) -> None:
+        self._tree.write_health(texts)
+        self._left |= {path: Left(text) for path, text in texts.items()}
 
     def _tear(self, path: TreePath, text: str) -> None:
-        self._close([path])
+        """Truncate a health file in place, and write the first half of a word to it."""
+        self._finish([path])
         raw = f"{text}\n".encode()
-        with contextlib.ExitStack() as stack:
-            root_fd = stack.enter_context(directory.opened(str(self._tree.root.resolve())))
-            device_fd = stack.enter_context(directory.opened_below(root_fd, path.parts))
-            fd = os.open(layout.HEALTH, _IN_PLACE, dir_fd=device_fd)
         half = len(text.split()[0]) // 2
-        self._torn[path] = fd, raw[half:]
+        fd = self._open_alone(path)
+        self._torn[path] = fd, text, raw[half:]
+        os.ftruncate(fd, 0)
+        self._left[path] = Left("")
         os.write(fd, raw[:half])
+        self._left[path] = Left(text[:half])
 
-    def _close(self, paths: Iterable[TreePath]) -> None:
+    def _open_alone(self, path: TreePath) -> int:
+        """Open a health file for writing in place; one with a second name is replaced by a copy of its own first."""
+        for _ in range(2):
+            with contextlib.ExitStack() as stack:
+                root_fd = stack.enter_context(directory.opened(str(self._tree.root.resolve())))
+                device_fd = stack.enter_context(directory.opened_below(root_fd, path.parts))
+                text = directory.read(layout.HEALTH, dir_fd=device_fd).strip()
+                fd = os.open(layout.HEALTH, _IN_PLACE, dir_fd=device_fd)
+            if os.fstat(fd).st_nlink == 1:
+                return fd
+            os.close(fd)
+            self._write({path: text})
+        raise InputError(f"{path}: its health file has a second name, which would be written through")
+
+    def _finish(self, paths: Iterable[TreePath]) -> None:
         """Write the other halves."""
         for path in paths:
             if path in self._torn:
-                fd, rest = self._torn.pop(path)
-                os.write(fd, rest)
-                os.close(fd)
+                fd, text, rest = self._torn.pop(path)
+                try:
+                    os.write(fd, rest)
+                finally:
+                    os.close(fd)
+                self._left[path] = Left(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What restoring came to: the devices that were put back, what went wrong, and how many are not as they were."""
+
+    states: dict[TreePath, State]
+    problems: list[str]
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run. `left` is how many devices are not as they were, where they ought to be."""
+
+    receipts: list[Receipt]
+    is_stopped: bool = False
+    left: int = 0
 
 
 async def run(
@@ -139,11 +177,12 @@ async def run(
     *,
     lasts_s: float,
     options: Options,
+    stop: asyncio.Event,
     show: Callable[[Receipt], None],
     tell: Callable[[str], None],
     progress: Callable[[float, int], None] = lambda _at_s, _done: None,
-) -> list[Receipt]:
-    """Carry out a timeline and return its receipts. When cancelled, restore first.
+) -> Outcome:
+    """Carry out a timeline until its end, or until `stop` is set, and restore; return what became of it.
 
     `progress` is called a few times a second with the moment of the scenario and the number of changes made.
     """
@@ -162,29 +201,20 @@ async def run(
         has_kubelet=bool(options.pod_resources),
         tell=show_and_wake,
     )
-    logs = [witnesses.PluginLog(path, resources=resources) for path in options.plugin_logs]
-    with contextlib.ExitStack() as stack:
-        for log in logs:
-            log.open()
-            stack.callback(log.close)
-        tasks = [asyncio.create_task(log.run(ledger), name="plugin log") for log in logs]
-        if options.pod_resources:
-            kubelets = witnesses.Kubelets(options.pod_resources)
-            tasks.append(asyncio.create_task(kubelets.run(ledger), name="kubelets"))
+    left = 0
+    async with witnesses.listening(
+        ledger, options.plugin_logs, options.pod_resources, resources=resources, tell=tell
+    ) as has_witnesses:
         try:
-            await _play(timeline, hands, ledger, lasts_s=lasts_s, options=options, progress=progress)
-            await _wait(ledger, wake)
+            playing = _play(timeline, hands, ledger, lasts_s=lasts_s, options=options, progress=progress)
+            await _unless(stop, playing)
+            await _unless(stop, _wait(ledger, wake))
         finally:
             if not options.keep:
-                _record(ledger, Change(0.0, RESTORE, Act.SET, ()), hands.restore, options.patience_s)
-            try:
-                if tasks and not _is_cancelled():
-                    await _wait(ledger, wake)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-    return ledger.receipts
+                left = _restore(ledger, hands, options.patience_s)
+        if has_witnesses:
+            await _unless(stop, _wait(ledger, wake))
+    return Outcome(ledger.receipts, stop.is_set(), left)
 
 
 async def _play(
@@ -199,24 +229,51 @@ async def _play(
     head = Playhead(options.speed, from_s=options.from_s, tell=lambda at_s: progress(at_s, len(ledger.receipts)))
     for change in timeline:
         await head.reach(change.at_s)
-        _record(ledger, change, lambda now=change: hands.make(now), options.patience_s)  # type: ignore[misc]  # bound
+        _make(ledger, change, hands, options.patience_s)
     await head.reach(lasts_s)
 
 
-def _record(
-    ledger: receipts.Ledger, change: Change, make: Callable[[], Mapping[TreePath, State]], patience_s: float
-) -> None:
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, None]) -> None:
+    """Await `work`, and let it be as soon as `stop` is set."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        is_left = task.cancel()
+    if not is_left:
+        await task
+
+
+def _make(ledger: receipts.Ledger, change: Change, hands: Hands, patience_s: float) -> None:
     """Make a change and enter its receipt. The time of the write is when it began, so no latency looks too short."""
     written_at, problem = time.time(), ""
     wanted: Mapping[TreePath, State] = {}
     try:
-        wanted = make()
+        wanted = hands.make(change)
     except (FakehwError, OSError) as error:
         problem = str(error)
-    if change.step == RESTORE:
-        change = Change(0.0, RESTORE, Act.SET, tuple(wanted))
-        if not wanted and not problem:
-            return
+    _enter(ledger, change, written_at, wanted, problem, patience_s)
+
+
+def _restore(ledger: receipts.Ledger, hands: Hands, patience_s: float) -> int:
+    """Restore, enter that as a receipt, and return how many devices are not as they were."""
+    written_at = time.time()
+    restored = hands.restore()
+    if restored.states or restored.problems:
+        change = Change(0.0, RESTORE, Act.SET, tuple(restored.states))
+        _enter(ledger, change, written_at, restored.states, "; ".join(restored.problems), patience_s)
+    return restored.left
+
+
+def _enter(
+    ledger: receipts.Ledger,
+    change: Change,
+    written_at: float,
+    wanted: Mapping[TreePath, State],
+    problem: str,
+    patience_s: float,
+) -> None:
     receipt = ledger.enter(change, written_at, wanted, problem)
     if not receipt.is_complete:
         asyncio.get_running_loop().call_later(patience_s, ledger.give_up, receipt)
@@ -229,9 +286,29 @@ async def _wait(ledger: receipts.Ledger, wake: asyncio.Event) -> None:
         await wake.wait()
 
 
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+Item = TypeVar("Item")
+
+
+def _each(
+    items: Mapping[TreePath, Item], act: Callable[[Mapping[TreePath, Item]], None], problems: list[str]
+) -> list[TreePath]:
+    """Do it for all at once, and if that fails for each on its own; return those for which it was done."""
+    if not items or _try(lambda: act(items), "", []):
+        return list(items)
+    return [
+        path
+        for path, item in items.items()
+        if _try(lambda path=path, item=item: act({path: item}), f"{path}", problems)  # type: ignore[misc]  # bound
+    ]
+
+
+def _try(act: Callable[[], None], what: str, problems: list[str]) -> bool:
+    try:
+        act()
+    except (FakehwError, OSError) as error:
+        problems.append(f"{what}: {error}")
+        return False
+    return True
 
 
 def _refuse_unrestorable(timeline: Sequence[Change], before: Snapshot) -> None:
@@ -254,11 +331,6 @@ def _resources(tree: Snapshot, domain: str) -> dict[str, str | None]:
         given = value if isinstance(value, str) else layout.default_resource(path.class_name, domain)
         resources[path.id] = given
     return resources
-
-
-def _text(device: FoundDevice) -> str | None:
-    value = device.attributes.get(layout.HEALTH)
-    return value if isinstance(value, str) else None
 
 
 def _state(health: Health | None, reason: str) -> State:

@@ -7,6 +7,7 @@ every 20 ms may have been asked too late.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 SLACK_S: Final = 0.0005
 """Between two clocks of one machine: a log line with microseconds, rounded."""
+
+HEARD_S: Final = 1.0
+"""For so long somebody who said something counts as there: changes that come close together are joined in silence."""
 
 REMOVED: Final = "removed"
 
@@ -111,6 +115,8 @@ class Ledger:
         """By device ID, after all changes so far."""
         self._seen = dict(states)
         self._landed = {device_id: state.health == "Healthy" for device_id, state in states.items()}
+        self._plugin_heard_at = self._kubelet_heard_at = -math.inf
+        """When they last said anything at all: what nobody can have seen was not passed over."""
         self._waiting_seen: dict[str, list[_Expected]] = {}
         self._waiting_landed: dict[str, list[_Expected]] = {}
 
@@ -139,8 +145,13 @@ class Ledger:
         self._tell_complete()
         return receipt
 
+    def hear_plugin(self, at: float) -> None:
+        """Take note that the plugin said something, whatever it was: it is there."""
+        self._plugin_heard_at = max(self._plugin_heard_at, at)
+
     def observe_plugin(self, at: float, device_id: str, state: State) -> None:
         """Take note of what the plugin said of a device."""
+        self.hear_plugin(at)
         self._seen[device_id] = state
         self._settle(
             self._waiting_seen, device_id, at, lambda wanted: isinstance(wanted, State) and state.shows(wanted)
@@ -149,40 +160,62 @@ class Ledger:
 
     def observe_unnamed(self, at: float, count: int, resource_of: Callable[[str], bool]) -> None:
         """Take note that the plugin said so many devices changed, of those that fit, without naming them."""
-        for device_id in [one for one in self._waiting_seen if resource_of(one)][:count]:
+        self.hear_plugin(at)
+        for device_id in [device_id for device_id in self._waiting_seen if resource_of(device_id)][:count]:
             wanted = self._waiting_seen[device_id][-1].state
             assert isinstance(wanted, State)
             self._seen[device_id] = wanted
             self._settle(self._waiting_seen, device_id, at, wanted.__eq__)
         self._tell_complete()
 
-    def observe_kubelet(self, asked_at: float, answered_at: float, allocatable: frozenset[str]) -> None:
-        """Take note of the device IDs that the kubelet had to give when it was asked, and told by `answered_at`."""
+    def observe_kubelet(
+        self, asked_at: float, answered_at: float, allocatable: frozenset[str], *, is_whole: bool = True
+    ) -> None:
+        """Take note of the device IDs that kubelets had to give when they were asked, and told by `answered_at`.
+
+        Unless the answer `is_whole`, some did not answer: then a device that is not in it may be theirs.
+        """
+        if is_whole:
+            self._kubelet_heard_at = max(self._kubelet_heard_at, asked_at)
         for device_id in tuple(self._waiting_landed):
             is_there = device_id in allocatable
+            if not is_there and not is_whole:
+                continue
             self._landed[device_id] = is_there
             self._settle(self._waiting_landed, device_id, asked_at, is_there.__eq__, known_at=answered_at)
         self._tell_complete()
 
     def give_up(self, receipt: Receipt) -> None:
-        """Stop waiting for a receipt: what has not arrived is missing, or was passed over if the end is as wanted."""
-        for waiting, known in ((self._waiting_seen, self._seen), (self._waiting_landed, self._landed)):
+        """Stop waiting for a receipt: what has not arrived is missing.
+
+        It was passed over if the end is as wanted, and whoever should have seen it was heard since, or just before.
+        """
+        for waiting, known, heard_at in (
+            (self._waiting_seen, self._seen, self._plugin_heard_at),
+            (self._waiting_landed, self._landed, self._kubelet_heard_at),
+        ):
             for device_id in tuple(waiting):
-                self._give_up(waiting, known, device_id, receipt)
+                self._give_up(waiting, known, device_id, receipt, is_heard=heard_at + HEARD_S >= receipt.written_at)
         self._tell_complete()
 
     def _give_up(
-        self, waiting: dict[str, list[_Expected]], known: Mapping[str, State | bool], device_id: str, receipt: Receipt
+        self,
+        waiting: dict[str, list[_Expected]],
+        known: Mapping[str, State | bool],
+        device_id: str,
+        receipt: Receipt,
+        *,
+        is_heard: bool,
     ) -> None:
         queue, now = waiting[device_id], known.get(device_id)
         last = queue[-1].state
         is_as_wanted = now.shows(last) if isinstance(now, State) and isinstance(last, State) else now == last
-        for one in [one for one in queue if one.receipt is receipt]:
-            queue.remove(one)
-            if is_as_wanted:
-                one.hop.passed_over += 1
+        for expected in [expected for expected in queue if expected.receipt is receipt]:
+            queue.remove(expected)
+            if is_as_wanted and is_heard:
+                expected.hop.passed_over += 1
             else:
-                one.hop.missing += 1
+                expected.hop.missing += 1
         if not queue:
             del waiting[device_id]
 
@@ -201,11 +234,15 @@ class Ledger:
         known_at: float | None = None,
     ) -> None:
         queue = waiting.get(device_id, [])
-        found = [index for index, one in enumerate(queue) if one.receipt.written_at <= at + SLACK_S and fits(one.state)]
+        found = [
+            index
+            for index, expected in enumerate(queue)
+            if expected.receipt.written_at <= at + SLACK_S and fits(expected.state)
+        ]
         if not found:
             return
-        for one in queue[: found[-1]]:
-            one.hop.passed_over += 1
+        for expected in queue[: found[-1]]:
+            expected.hop.passed_over += 1
         hop = queue[found[-1]].hop
         hop.arrived += 1
         known_at = at if known_at is None else known_at

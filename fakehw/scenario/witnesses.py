@@ -17,7 +17,7 @@ from fakehw.scenario.receipts import State
 from fakehw.view import pod_resources
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from fakehw.scenario.receipts import Ledger
@@ -75,17 +75,19 @@ class PluginLog:
         try:
             entry: dict[str, Any] = json.loads(line[line.index(b"{") :])  # kubectl logs --prefix puts a name before it
             at = datetime.datetime.fromisoformat(entry["timestamp"]).timestamp()
+            ledger.hear_plugin(at)
             if entry["event"] == "device_changed":
                 ledger.observe_plugin(at, entry["device_id"], State(entry["health"], entry["reason"]))
             elif entry["event"] == "more_devices_changed":
                 resource = entry["resource"]
-                ledger.observe_unnamed(at, entry["devices"], lambda one: self._resources.get(one) == resource)
+                its = frozenset(known for known, of in self._resources.items() if of == resource)
+                ledger.observe_unnamed(at, entry["devices"], its.__contains__)
         except (ValueError, KeyError, TypeError):
             return  # another program's line, or one for people
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._fd > 0:
+        if self._fd > 0 and self._path != "-":
             os.close(self._fd)
 
 
@@ -100,7 +102,49 @@ class Kubelets:
         while True:
             if ledger.is_waiting_to_land:
                 asked_at = time.time()
-                with contextlib.suppress(pod_resources.UnknownError):
-                    answers = await asyncio.gather(*map(pod_resources.allocatable, self._sockets))
-                    ledger.observe_kubelet(asked_at, time.time(), frozenset().union(*answers))
+                answers = await asyncio.gather(*map(pod_resources.allocatable, self._sockets), return_exceptions=True)
+                known = [answer for answer in answers if not isinstance(answer, BaseException)]
+                for answer in answers:
+                    if isinstance(answer, BaseException) and not isinstance(answer, pod_resources.UnknownError):
+                        raise answer
+                ledger.observe_kubelet(
+                    asked_at, time.time(), frozenset().union(*known), is_whole=len(known) == len(answers)
+                )
             await asyncio.sleep(ASK_EVERY_S)
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    ledger: Ledger,
+    plugin_logs: Iterable[str],
+    sockets: Sequence[Path],
+    *,
+    resources: Mapping[str, str | None],
+    tell: Callable[[str], None],
+) -> AsyncIterator[bool]:
+    """Carry what all witnesses say to `ledger` for a block; gives whether there are any.
+
+    One that ends is told of: what it would have said will be missing from the receipts.
+    """
+    logs = {f"plugin log {path}": PluginLog(path, resources=resources) for path in plugin_logs}
+
+    def ended(task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            tell(f"{task.get_name()}: is not listened to any more: {error}")
+
+    with contextlib.ExitStack() as stack:
+        for log in logs.values():
+            log.open()
+            stack.callback(log.close)
+        tasks = [asyncio.create_task(log.run(ledger), name=name) for name, log in logs.items()]
+        if sockets:
+            tasks.append(asyncio.create_task(Kubelets(sockets).run(ledger), name="PodResources"))
+        for task in tasks:
+            task.add_done_callback(ended)
+        try:
+            yield bool(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)

@@ -63,6 +63,13 @@ class Unplugged:
             for name in names:
                 directory.copy(name, dir_fd=fd, to=name, to_fd=to_fd)
 
+    def write(self, parts: Parts, name: str, text: str | None) -> None:
+        """Have a file of what is kept for `parts` say `text`; None removes it."""
+        with directory.opened_below(self._private_fd, (_KEPT, *parts)) as fd:
+            directory.remove(name, dir_fd=fd)
+            if text is not None:
+                directory.write(name, text, dir_fd=fd, mode=layout.FILE_MODE)
+
     def drop(self, parts: Parts) -> None:
         """Let go of what is kept for `parts`."""
         self._remove((_KEPT, *parts))

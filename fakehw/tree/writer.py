@@ -163,7 +163,10 @@ class FakeTree:
             writer.commit()
 
     def put(self, devices: Mapping[TreePath, FoundDevice]) -> None:
-        """Put devices where there are none, as they were when they were unplugged or read; each appears whole."""
+        """Put devices where there are none, as they were when they were read; each appears whole.
+
+        What was unplugged comes back with all that is in it, and with the health that it had then.
+        """
         with self._os_errors(), self._writing() as (root_fd, private_fd, writer):
             kept = Unplugged(writer)
             kept.settle()
@@ -173,6 +176,8 @@ class FakeTree:
                     if directory.is_directory(path.parts[-1], dir_fd=fd):
                         raise InputError(f"{path}: is there already")
                 if kept.has(path.parts):
+                    health = was.attributes.get(layout.HEALTH)
+                    kept.write(path.parts, layout.HEALTH, health if isinstance(health, str) else None)
                     kept.bring_back(path.parts)
                 else:
                     writer.add(path, self._as_it_was(path, was, private_fd), _ignore)

@@ -6,11 +6,16 @@ that no generated code has to be shared with the plugin, which this package does
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+Answer = TypeVar("Answer")
 
 TIMEOUT_S: Final = 5.0
 _SERVICE: Final = "/v1.PodResourcesLister"
@@ -29,21 +34,28 @@ class UnknownError(Exception):
 
 async def allocatable(socket: Path) -> frozenset[str]:
     """Return the IDs of all healthy devices, in use or not (contract PR-4); UnknownError if nobody answers."""
-    return parse_allocatable(await _ask(socket, "GetAllocatableResources"))
+    return _parsed(parse_allocatable, await _ask(socket, "GetAllocatableResources"))
 
 
 async def holders(socket: Path) -> dict[str, str]:
     """Return NAMESPACE/POD/CONTAINER by device ID (contract PR-1, PR-2); UnknownError if nobody answers."""
-    return parse_holders(await _ask(socket, "List"))
+    return _parsed(parse_holders, await _ask(socket, "List"))
+
+
+def _parsed(parse: Callable[[bytes], Answer], raw: bytes) -> Answer:
+    try:
+        return parse(raw)
+    except ValueError as error:  # also what is not UTF-8
+        raise UnknownError(f"an answer that is no message: {error}") from None
 
 
 def parse_allocatable(raw: bytes) -> frozenset[str]:
-    """Return the device IDs of an AllocatableResourcesResponse."""
+    """Return the device IDs of an AllocatableResourcesResponse; ValueError for what is none."""
     return frozenset(device_id.decode() for devices in _all(raw, 1) for device_id in _all(devices, 2))
 
 
 def parse_holders(raw: bytes) -> dict[str, str]:
-    """Return who holds each device of a ListPodResourcesResponse."""
+    """Return who holds each device of a ListPodResourcesResponse; ValueError for what is none."""
     return {
         device_id.decode(): "/".join((_text(pod, 2), _text(pod, 1), _text(container, 1)))
         for pod in _all(raw, 1)
@@ -54,9 +66,22 @@ def parse_holders(raw: bytes) -> dict[str, str]:
 
 
 async def _ask(socket: Path, method: str) -> bytes:
+    target = f"unix:{quote(bytes(socket.absolute()), safe='/')}"  # a URI: %2F, # and ? mean something else in it
+    with contextlib.ExitStack() as stack:
+        try:
+            if b"," in bytes(socket):  # however it is written, gRPC takes what follows for another address
+                fd = os.open(socket, os.O_PATH | os.O_CLOEXEC)
+                stack.callback(os.close, fd)
+                target = f"unix:/proc/self/fd/{fd}"
+        except OSError as error:
+            raise UnknownError(f"{socket}: {error.strerror}") from None
+        return await _call(target, method, socket)
+
+
+async def _call(target: str, method: str, socket: Path) -> bytes:
     import grpc  # only where somebody asks
 
-    async with grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS) as channel:
+    async with grpc.aio.insecure_channel(target, options=_OPTIONS) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"{_SERVICE}/{method}")
         try:
             return await call(b"", timeout=TIMEOUT_S)
@@ -103,3 +128,5 @@ def _varint(raw: bytes, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
         shift += 7
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")

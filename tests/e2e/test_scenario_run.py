@@ -130,7 +130,7 @@ async def printed(process: asyncio.subprocess.Process, word: bytes) -> None:
     raise AssertionError(f"the output ended without {word!r}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_stop_puts_everything_back(number: signal.Signals, root: Path, tmp_path: Path) -> None:
     (root / "node2/dev3/1/health").write_text("Healthy since Monday\nall fine\n")
     (root / "node2/dev3/3/model").write_text("by hand\n")
@@ -159,7 +159,10 @@ async def test_what_somebody_else_changed_meanwhile_is_left_alone(root: Path, tm
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
 
-    assert b"/node2/dev3/2: was changed by somebody else meanwhile: left as it is\n" in err
+    assert err.splitlines() == [
+        b"fakehw: /node2/dev3/2: was changed by somebody else meanwhile: left as it is",
+        b"fakehw: stopped; all but 1 of the devices are as they were",
+    ]
     assert (root / "node2/dev3/2/health").read_text() == "unhealthy by a person\n"
     assert (root / "node2/dev3/1/health").read_text() == "healthy\n"
 

@@ -57,9 +57,71 @@ def test_an_observation_is_not_the_effect_of_what_came_after_it() -> None:
     assert desk.hops() == ["arrived", "passed over", "arrived"]
 
 
+@pytest.mark.parametrize(("heard_at", "word"), [(None, "missing"), (8.9, "missing"), (9.5, "passed over"), (10.5, "passed over")])  # fmt: skip
+def test_nothing_was_passed_over_by_somebody_who_was_not_heard(heard_at: float | None, word: str) -> None:
+    """Two changes that cancel each other look the same to nobody as to somebody who joined them."""
+    desk = Desk()
+    receipts = desk.change(10.0, BAD), desk.change(10.001, GOOD)
+    if heard_at is not None:
+        desk.ledger.hear_plugin(heard_at)
+    for receipt in receipts:
+        desk.ledger.give_up(receipt)
+    assert desk.hops() == [word, word]
+
+
+def test_a_kubelet_that_does_not_answer_has_passed_nothing_over() -> None:
+    hops = []
+    for answers in ([], [(10.5, frozenset({PATH.id}))]):
+        desk = Desk(kubelet=True)
+        receipts = desk.change(10.0, BAD), desk.change(10.001, GOOD)
+        for at, allocatable in answers:
+            desk.ledger.observe_kubelet(at, at, allocatable)
+        for receipt in receipts:
+            desk.ledger.give_up(receipt)
+        hops.append(
+            [(receipt.landed.passed_over, receipt.landed.missing, receipt.landed.arrived) for receipt in receipts]
+        )
+    assert hops == [[(0, 1, 0), (0, 1, 0)], [(1, 0, 0), (0, 0, 1)]]
+
+
+def test_of_several_kubelets_one_that_is_silent_takes_no_device_away() -> None:
+    desk = Desk(kubelet=True)
+    receipt = desk.change(10.0, BAD)
+    desk.ledger.observe_kubelet(10.1, 10.1, frozenset(), is_whole=False)
+    assert receipt.landed.arrived == 0
+    desk.ledger.observe_kubelet(10.2, 10.2, frozenset())
+    assert receipt.landed.arrived == 1
+    back = desk.change(11.0, GOOD)
+    desk.ledger.observe_kubelet(11.1, 11.1, frozenset({PATH.id}), is_whole=False)
+    assert back.landed.arrived == 1, "what one of them has is there, whatever the others say"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said", "shows"),
+    [
+        (GOOD, State("Healthy"), True),
+        (GOOD, State("Unhealthy"), False),
+        (BAD, State("Healthy", "hot"), False),
+        (BAD, State("Unhealthy", "cold"), False),
+        (State("removed"), State("removed"), True),
+        (State("removed"), State("Unhealthy", "unplugged"), True),
+        (State("removed"), State("Unhealthy", "hot"), False),
+        (State("removed"), State("Healthy", "unplugged"), False),
+    ],
+)
+def test_a_receipt_is_for_what_was_wanted_and_for_nothing_else(wanted: State, said: State, shows: bool) -> None:
+    assert said.shows(wanted) is shows
+    desk = Desk()
+    desk.ledger.enter(Change(9.0, "x", Act.SET, (PATH,)), 9.0, {PATH: State("Unhealthy", "before")})
+    receipt = desk.change(10.0, wanted)
+    desk.ledger.observe_plugin(10.1, PATH.id, said)
+    assert bool(receipt.seen.arrived) is shows
+
+
 def test_changes_that_cancel_each_other_are_passed_over_and_a_lost_one_is_missing() -> None:
     desk = Desk()
     first, second = desk.change(10.0, BAD), desk.change(10.001, GOOD)
+    desk.ledger.hear_plugin(10.002)
     for receipt in (first, second):
         desk.ledger.give_up(receipt)
     assert desk.hops() == ["passed over", "passed over"]
