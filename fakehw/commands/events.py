@@ -40,6 +40,11 @@ def run(arguments: argparse.Namespace) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(
             events.tell(
-                arguments.root, domain=arguments.domain, follow=arguments.follow, as_json=as_json, say=output.say_now
+                arguments.root,
+                domain=arguments.domain,
+                follow=arguments.follow,
+                as_json=as_json,
+                say=output.say_now,
+                remark=output.remark,
             )
         )

@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
                 follow=True,
                 as_json=False,
                 say=output.say_now,
+                remark=output.remark,
                 greeting=table,
             )
         )

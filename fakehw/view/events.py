@@ -25,14 +25,15 @@ async def tell(
     follow: bool,
     as_json: bool,
     say: Callable[[str], None],
+    remark: Callable[[str], None] = lambda _: None,
     greeting: Callable[[], str] | None = None,
 ) -> None:
     """Say which devices are unhealthy, or a `greeting` instead; with `follow`, go on with every change until cancelled.
 
-    Whatever happens after the first line is out is said.
+    Whatever happens after the first line is out is said; `remark` is told where the tree itself goes or comes back.
     """
     line = json_line if as_json else text_line
-    with Follower(root, domain=domain) as follower:
+    with Follower(root, domain=domain, tell=remark) as follower:
         if greeting is not None:
             say(greeting())
         else:

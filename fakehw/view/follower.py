@@ -6,13 +6,14 @@ a directory that was made by hand a moment ago, are given a moment. `top` shows 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fakehw import inotify, layout
-from fakehw.errors import InputError, TreeError
+from fakehw.errors import InputError
 from fakehw.layout import Health, TreePath
 from fakehw.tree import directory, snapshot
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 0.025
 """How long a file may be missing while an editor swaps it, and how long a directory made by hand has to be filled."""
+
+CHECK_ROOT_S: Final = 0.5
+"""How often the root is compared with the directory that is followed: after a removal, a rename, a mount."""
 
 _LEVELS: Final = (layout.NODE_NAME, layout.CLASS_NAME, layout.DEVICE_NUMBER)
 _DEVICE: Final = len(_LEVELS)
@@ -53,7 +57,12 @@ class Follower:
     """All devices of the tree at `root`. Enter it, look at `devices`, then ask for what happens."""
 
     def __init__(
-        self, root: Path, *, domain: str = layout.DEFAULT_DOMAIN, clock: Callable[[], float] = time.time
+        self,
+        root: Path,
+        *,
+        domain: str = layout.DEFAULT_DOMAIN,
+        clock: Callable[[], float] = time.time,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.root = root
         self.devices: dict[TreePath, Sight] = {}
@@ -63,6 +72,8 @@ class Follower:
         """By node; None where any may own it."""
         self._domain = domain
         self._clock = clock
+        self._tell = tell
+        self._stack = contextlib.ExitStack()
         self._watch = inotify.Watch[Parts]()
         self._wds: dict[Parts, int] = {}
         self._children: dict[Parts, set[str]] = {}
@@ -70,34 +81,40 @@ class Follower:
         self._later: dict[Parts, float] = {}
         self._happened: list[Happening] = []
         self._real_root = ""
-        self._root_fd = -1
+        self._root_fd: int | None = None
+        """None while the root is gone."""
+        self._check_root_at = 0.0
 
     def __enter__(self) -> Follower:
-        try:
-            self._real_root = str(self.root.resolve())
-            self._root_fd = directory.open_directory(self._real_root)
-        except OSError as error:
-            rule = "must be the directory of a tree (--root, FAKEHW_ROOT)"
-            raise InputError(f"{self.root}: {error.strerror}: {rule}") from None
-        self._watch.__enter__()
-        self._look(())
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._close_root)
+            try:
+                self._open_root()
+            except OSError as error:
+                rule = "must be the directory of a tree (--root, FAKEHW_ROOT)"
+                raise InputError(f"{self.root}: {error.strerror}: {rule}") from None
+            stack.enter_context(self._watch)
+            self._look(())
+            self._stack = stack.pop_all()
         self._happened.clear()
         self._has_other_labels = False
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._watch.__exit__(None, None, None)
-        os.close(self._root_fd)
+        self._stack.close()
 
     async def happenings(self) -> list[Happening]:
-        """Wait until something happens and return it; TreeError if the tree itself goes away.
+        """Wait until something happens and return it.
 
+        Where the tree itself goes away, so do all devices; one that is built in its place is followed from then on.
         Nothing is returned where only a class came or went, or a host or resource is another one now.
         """
         while not self._happened and not self._has_other_labels:
-            due = min(self._later.values(), default=None)
-            await self._watch.wait(None if due is None else max(0.0, due - time.monotonic()))
+            due = min((*self._later.values(), self._check_root_at))
+            await self._watch.wait(max(0.0, due - time.monotonic()))
             self._take_events()
+            if time.monotonic() >= self._check_root_at:
+                self._check_root()
         happened, self._happened = self._happened, []
         self._has_other_labels = False
         return happened
@@ -110,6 +127,39 @@ class Follower:
         """Return the resource of a device's class."""
         return self.resources.get(TreePath(path.node, path.class_name))
 
+    def _open_root(self) -> None:
+        self._real_root = str(self.root.resolve())
+        self._root_fd = directory.open_directory(self._real_root)
+        self._check_root_at = time.monotonic() + CHECK_ROOT_S
+
+    def _close_root(self) -> None:
+        if self._root_fd is not None:
+            os.close(self._root_fd)
+            self._root_fd = None
+
+    def _check_root(self) -> None:
+        """See whether the root is still the directory that we follow: no event says so while we hold it open."""
+        self._check_root_at = time.monotonic() + CHECK_ROOT_S
+        try:
+            now = self.root.stat()
+        except OSError:
+            now = None
+        if self._root_fd is not None:
+            if now is not None and os.path.samestat(now, os.fstat(self._root_fd)):
+                return
+            self._drop(())
+            self._close_root()
+            if now is None:
+                self._tell(f"{self.root}: is gone: waiting for it to come back")
+        if now is None:
+            return
+        try:
+            self._open_root()
+        except OSError:
+            return
+        self._tell(f"{self.root}: is another directory now: going on with that")
+        self._look(())
+
     def _take_events(self) -> None:
         touched: dict[Parts, None] = {}
         for target, name, mask in self._watch.events():
@@ -118,7 +168,7 @@ class Follower:
                 break
             if not name:
                 if target == () and mask & inotify.GONE:
-                    raise TreeError(f"{self.root}: is gone")
+                    self._check_root_at = 0.0
                 continue
             parts = self._touched_by(target, name)
             if parts is None:
@@ -147,6 +197,8 @@ class Follower:
 
     def _look(self, parts: Parts) -> None:
         """Bring a part of the tree, with all that is below it, up to date."""
+        if self._root_fd is None:
+            return
         try:
             if len(parts) == _DEVICE:
                 with directory.opened_below(self._root_fd, parts[:-1]) as class_fd:

@@ -72,7 +72,7 @@ class Top(App[None]):
         self._fake_root = root
         self._sockets = sockets
         self._fake_tree = FakeTree(root)
-        self._follower = Follower(root, domain=domain, clock=clock)
+        self._follower = Follower(root, domain=domain, clock=clock, tell=self._say)
         self._changed: dict[TreePath, float] = {}
         self._unplugged: dict[TreePath, None] = {}
         """Devices that went while we looked: their rows stay, so that they can be plugged in again."""

@@ -183,3 +183,17 @@ def test_a_picture_that_does_not_exist_is_refused_by_its_name(
     assert ended.value.code == 2
     assert "there is no picture 'tree', only: top, demo" in capsys.readouterr().err
     assert not list(tmp_path.iterdir()), "something was drawn all the same"
+
+
+async def test_ctrl_c_ends_it_and_a_tree_that_is_built_again_is_shown(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    FakeTree(root).build(load_topology(REPOSITORY / "deploy/base/topology.yaml"))
+    async with top(root) as (screen, process):
+        await screen.shows(lambda: "healthy" in screen.row("node2/dev3/1"))
+        root.rename(tmp_path / "elsewhere")
+        await screen.shows(lambda: "unplugged" in screen.row("node2/dev3/1"))
+        FakeTree(root).build(make_topology({"nodes": {"node2": {"classes": {"dev3": {"count": 1}}}}}))
+        await screen.shows(lambda: "healthy" in screen.row("node2/dev3/1"))
+        screen.press("\x03")
+        async with asyncio.timeout(DEADLINE_S):
+            assert await process.wait() == 0

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fakehw import FakeTree, cli, make_topology
-from fakehw.errors import InputError, TreeError
+from fakehw.errors import FakehwError, InputError
 from fakehw.layout import Health, TreePath
 from fakehw.view.follower import Follower, Sight
 from tests.factories import make_tree
@@ -18,7 +20,6 @@ from tests.running import DEADLINE_S, running_fakehw, shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 TWO = TreePath("node2", "dev3", 2)
 GOOD = Sight(Health.HEALTHY)
@@ -90,13 +91,60 @@ async def test_a_hostile_tree_does_not_stop_it(root: Path) -> None:
         assert follower.devices.keys() == {TreePath("node2", "dev2", 1), TreePath("node2", "dev3", 1), TWO}
 
 
-async def test_a_tree_that_goes_away_is_said(root: Path) -> None:
+def test_a_tree_that_is_not_there_is_said(root: Path) -> None:
     with pytest.raises(InputError, match="must be the directory of a tree"):
         Follower(root / "nowhere").__enter__()
+
+
+@pytest.mark.parametrize("way", ["removed", "renamed", "a link that points elsewhere"])
+async def test_a_tree_that_goes_away_and_is_built_again_is_followed_again(root: Path, way: str) -> None:
+    told: list[str] = []
+    place = root.parent / "link"
+    place.symlink_to(root)
+    with Follower(root if way != "a link that points elsewhere" else place, tell=told.append) as follower:
+        if way == "removed":
+            shutil.rmtree(root)
+        elif way == "renamed":
+            root.rename(root.parent / "elsewhere")
+        else:
+            place.unlink()
+        await until(follower, lambda: not follower.devices)
+        assert follower.hosts == follower.resources == {}
+        other = root.parent / "other"
+        FakeTree(other).build(make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 1}}}}}))
+        other.rename(root) if way != "a link that points elsewhere" else place.symlink_to(other)
+        one = TreePath("n", "dev1", 1)
+        await until(follower, lambda: one in follower.devices)
+        FakeTree(follower.root).set_health("n", "unhealthy", reason="hot")
+        await until(follower, lambda: follower.devices[one] == Sight(Health.UNHEALTHY, "hot"))
+    words = [line.partition(": ")[2] for line in told]
+    assert words[-1] == "is another directory now: going on with that"
+    assert way == "removed" or words[0] == "is gone: waiting for it to come back"
+
+
+async def test_a_tree_that_was_removed_and_built_at_once_is_followed(root: Path) -> None:
     with Follower(root) as follower:
-        root.rename(root.parent / "elsewhere")
-        with pytest.raises(TreeError, match="is gone"):
-            await until(follower, lambda: False)
+        shutil.rmtree(root)
+        FakeTree(root).build(make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 1}}}}}))
+        await until(follower, lambda: set(follower.devices) == {TreePath("n", "dev1", 1)})
+
+
+@pytest.mark.parametrize("fails", ["root", "instance", "watch"])
+def test_a_follower_that_cannot_start_keeps_no_descriptor(
+    root: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    if fails == "instance":
+        monkeypatch.setattr("inotify_simple.INotify.__init__", refuse)
+    elif fails == "watch":
+        monkeypatch.setattr("inotify_simple.INotify.add_watch", refuse)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(FakehwError):
+            Follower(root if fails != "root" else root / "nowhere").__enter__()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 async def test_ten_thousand_devices_are_followed_one_by_one(roomy_dir: Path) -> None:
