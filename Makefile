@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: bench scale help setup demo test lint fmt proto verify-proto lock clean-venv reference pictures manifests \
+.PHONY: bench scale help setup demo test test-wheel lint fmt proto verify-proto lock clean-venv reference pictures manifests \
 	cluster build start status pods break mend stop clean e2e fidelity image-size verify-image \
 	faults soak fuzz audit sbom
 
@@ -25,6 +25,9 @@ setup: $(VENV)/.dev ## Make the virtual environment with everything for developm
 
 test: $(VENV)/.dev ## Run all tests but those that need a cluster (TESTS="path -k word" for some, WORKERS=0 for one process)
 	$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),$(if $(TESTS),0,auto)) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+test-wheel: $(VENV)/.dev ## Build the wheel and test what it brings, in an environment of its own
+	$(BIN)/python -m pytest -m wheel --numprocesses 0 tests/e2e/test_wheel.py
 
 lint: $(VENV)/.dev ## Style, types, import arrows, generated code
 	$(BIN)/ruff check .

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import shutil
+import struct
 import sys
 import tempfile
 import types
@@ -16,7 +18,7 @@ from fakehw_plugin.daemon import Daemon
 from fakekubelet import FakeKubelet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, MutableMapping
 
     from fakehw_plugin.config import Config
 
@@ -40,6 +42,47 @@ def fresh_directory(place: str) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+_READ_AND_WRITE_ALL = (1, 2)
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by which modes concern root no more."""
+
+
+@contextlib.contextmanager
+def heeding_modes() -> Iterator[None]:
+    """Let modes concern this thread even if it is root's: of what another user owns it may do what others may.
+
+    It stays root, so that what lies in a directory of root's own can still be imported.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))
+    held = ctypes.create_string_buffer(24)
+    assert libc.capget(header, held) == 0
+    effective, *others = struct.unpack("=6I", held)
+    fewer = effective & ~sum(1 << number for number in _READ_AND_WRITE_ALL)
+    assert libc.capset(header, ctypes.create_string_buffer(struct.pack("=6I", fewer, *others))) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, held) == 0
+
+
+def command_heeding_modes(*command: str) -> list[str]:
+    """Return *command* as it is run by somebody whom modes concern; see `heeding_modes`."""
+    code = (
+        f"import ctypes, os, sys\nfor number in {_READ_AND_WRITE_ALL}: ctypes.CDLL(None).prctl(24, number, 0, 0, 0)\n"
+    )
+    return [sys.executable, "-c", f"{code}os.execv(sys.argv[1], sys.argv[1:])", *command]
+
+
+SETTINGS = ("NODE_NAME", "FAKEHW_", "NO_COLOR", "FORCE_COLOR", "PLUGIN_DIR", "POD_RESOURCES")
+"""How the names of variables begin that our commands read; some of them are anybody's."""
+
+
+def forget_settings(environ: MutableMapping[str, str]) -> None:
+    """Take out what a shell or a CI system has set for the commands: the tests are not about it."""
+    for name in [name for name in environ if name.startswith(SETTINGS)]:
+        del environ[name]
 
 
 @contextlib.asynccontextmanager

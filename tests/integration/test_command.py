@@ -14,6 +14,7 @@ import pytest
 
 from fakehw_plugin import cli
 from fakekubelet import FakeKubelet
+from tests import running
 from tests.running import DEADLINE_S, devices_are, listed, running_plugin
 
 if TYPE_CHECKING:
@@ -114,23 +115,15 @@ async def test_a_missing_plugin_directory_is_waited_for(root: Path, short_dir: P
             await listed(kubelet, RESOURCES)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a directory to another user needs root")
 async def test_a_plugin_directory_that_may_not_be_written_is_logged_and_tried_again(
     root: Path, plugin_dir: Path, kubelet: FakeKubelet
 ) -> None:
+    os.chown(plugin_dir, 65534, 65534)
     plugin_dir.chmod(0o755)
     (plugin_dir / "kubelet.sock").chmod(0o777)
-    for path in [root, *root.rglob("*"), *root.parents]:
-        if path != root.parents[-1] and "pytest" in str(path):
-            path.chmod(0o755)
-    code = (
-        "import os, sys, structlog, fakehw_plugin.cli, fakehw_plugin.daemon, kubeletapi.deviceplugin.v1beta1.api_pb2;"  # the interpreter itself may be out of reach afterwards
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
-        "from fakehw_plugin.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, *arguments(root, plugin_dir), stderr=asyncio.subprocess.PIPE
-    )
+    command = running.command_heeding_modes(sys.executable, "-m", "fakehw_plugin", *arguments(root, plugin_dir))
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     try:
         entry = await line_with(process, "registration_failed")
         assert entry["error"].endswith("the directory is not writable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
+from tests import running
 from tests.factories import make_config, make_tree
 from tests.running import DEADLINE_S, devices_are, listed, running_daemon, shell
 
@@ -145,13 +147,12 @@ async def test_names_that_cannot_be_devices_are_passed_over(root: Path, plugin_d
 @pytest.fixture
 def nobody(root: Path) -> Iterator[None]:
     """Be somebody whom modes concern; root reads what nobody may read."""
-    uid = os.geteuid()
-    if uid == 0:
-        for path in (root.parent, root, *root.rglob("*")):
+    is_root = os.geteuid() == 0
+    if is_root:
+        for path in (root, *root.rglob("*")):
             os.chown(path, 65534, 65534)
-        os.seteuid(65534)
-    yield
-    os.seteuid(uid)
+    with running.heeding_modes() if is_root else contextlib.nullcontext():
+        yield
     for path in (root, root / "node2", root / "node2/dev3"):
         path.chmod(0o755)
 
