@@ -6,6 +6,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# What a shell or a CI system has set for the commands (NODE_NAME is anybody's) is not for those that are started here.
+unexport NODE_NAME $(filter FAKEHW_%,$(.VARIABLES))
+
 .DEFAULT_GOAL := help
 .PHONY: bench scale help setup demo test test-wheel lint fmt proto verify-proto lock clean-venv reference pictures manifests \
 	cluster build start status pods break mend stop clean e2e fidelity image-size verify-image \
