@@ -45,7 +45,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not an error of the stub
 def devices(*ids: str, health: str = constants.HEALTHY, numa: int | None = None) -> list[pluginapi.Device]:
     """Return device messages, alike but for their IDs."""
     topology = None if numa is None else pluginapi.TopologyInfo(nodes=[pluginapi.NUMANode(ID=numa)])
-    return [pluginapi.Device(ID=one, health=health, topology=topology) for one in ids]
+    return [pluginapi.Device(ID=device_id, health=health, topology=topology) for device_id in ids]
 
 
 class StubPlugin(pluginapi_grpc.DevicePluginServicer, watcherapi_grpc.RegistrationServicer):
@@ -182,8 +182,8 @@ class StubPlugin(pluginapi_grpc.DevicePluginServicer, watcherapi_grpc.Registrati
         """Answer with an environment variable that lists the devices."""
         name = f"DEVICES_{self.resource.rpartition('/')[2].upper().replace('-', '_').replace('.', '_')}"
         replies = [
-            pluginapi.ContainerAllocateResponse(envs={name: ",".join(sorted(one.devices_ids))})
-            for one in request.container_requests
+            pluginapi.ContainerAllocateResponse(envs={name: ",".join(sorted(asked.devices_ids))})
+            for asked in request.container_requests
         ]
         return await self._answer("Allocate", request, context, pluginapi.AllocateResponse(container_responses=replies))
 

@@ -71,15 +71,15 @@ class FakeNode(Node):
         admitted = await self._kubelet.admit(spec)
         if not admitted.is_active:
             return
-        for one in spec.init_containers:
-            await self._kubelet.start_container(spec, one.name, retry=True)
-            if not one.is_sidecar:
-                self._kubelet.container_exited(spec, one.name)
-        for one in spec.containers:
-            await self._kubelet.start_container(spec, one.name, retry=True)
+        for container in spec.init_containers:
+            await self._kubelet.start_container(spec, container.name, retry=True)
+            if not container.is_sidecar:
+                self._kubelet.container_exited(spec, container.name)
+        for container in spec.containers:
+            await self._kubelet.start_container(spec, container.name, retry=True)
 
     def _admitted(self, spec: pod.Pod) -> pod_status.AdmittedPod | None:
-        return next((one for one in self._kubelet.pods if one.uid == spec.uid), None)
+        return next((known for known in self._kubelet.pods if known.uid == spec.uid), None)
 
     def _seen(self, spec: pod.Pod) -> Seen:
         admitted = self._admitted(spec)
@@ -88,9 +88,9 @@ class FakeNode(Node):
         containers = admitted.containers
         return Seen(
             str(admitted.phase), admitted.reason, admitted.message,
-            frozenset(name for name, one in containers.items() if one.is_running),
-            {name: (one.waiting_reason, one.message) for name, one in containers.items() if one.waiting_reason},
-            {name: one.starts for name, one in containers.items()},
+            frozenset(name for name, container in containers.items() if container.is_running),
+            {name: (container.waiting_reason, container.message) for name, container in containers.items() if container.waiting_reason},
+            {name: container.starts for name, container in containers.items()},
             {
                 name: {device: health for devices in held.values() for device, health in devices.items()}
                 for name, held in self._kubelet.allocated_resources_status(spec).items()

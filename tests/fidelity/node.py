@@ -108,7 +108,7 @@ class Node(abc.ABC):
     async def runs(self, spec: pod.Pod) -> Seen:
         """Run a pod until all its app containers do."""
         await self.run(spec)
-        wanted = {one.name for one in spec.containers}
+        wanted = {container.name for container in spec.containers}
         return await self.until(spec, lambda one: wanted <= one.running)
 
     @contextlib.asynccontextmanager

@@ -95,8 +95,8 @@ class RealNode(Node):
                 "terminationGracePeriodSeconds": 0,
                 "tolerations": [{"operator": "Exists"}],
                 "automountServiceAccountToken": False,
-                "initContainers": [container(one, is_init=True) for one in spec.init_containers],
-                "containers": [container(one, is_init=False) for one in spec.containers],
+                "initContainers": [container(spec_container, is_init=True) for spec_container in spec.init_containers],
+                "containers": [container(spec_container, is_init=False) for spec_container in spec.containers],
             },
         }
         await self._client.create(Pod.from_dict(manifest), namespace=NAMESPACE)
@@ -106,18 +106,18 @@ class RealNode(Node):
         containers = [*(status.initContainerStatuses or []), *(status.containerStatuses or [])]
         return Seen(
             status.phase or "", status.reason or "", status.message or "",
-            frozenset(one.name for one in containers if one.state and one.state.running),
+            frozenset(container.name for container in containers if container.state and container.state.running),
             {
-                one.name: (one.state.waiting.reason or "", one.state.waiting.message or "")
-                for one in containers if one.state and one.state.waiting and one.state.waiting.message
+                container.name: (container.state.waiting.reason or "", container.state.waiting.message or "")
+                for container in containers if container.state and container.state.waiting and container.state.waiting.message
             },
-            {one.name: one.restartCount + bool(one.containerID) for one in containers},
+            {container.name: container.restartCount + bool(container.containerID) for container in containers},
             {
-                one.name: {
+                container.name: {
                     device.resourceID: device.health or ""
-                    for resource in one.allocatedResourcesStatus for device in resource.resources or []
+                    for resource in container.allocatedResourcesStatus for device in resource.resources or []
                 }
-                for one in containers if one.allocatedResourcesStatus
+                for container in containers if container.allocatedResourcesStatus
             },
         )  # fmt: skip  # one line a field
 
@@ -202,9 +202,9 @@ class RealNode(Node):
             return probe.connect_ex(str(self.plugin_dir / "kubelet.sock")) != 0
 
     async def close(self) -> None:
-        async for one in self._client.list(Pod, namespace=NAMESPACE):
+        async for known in self._client.list(Pod, namespace=NAMESPACE):
             with contextlib.suppress(ApiError):
-                await self._client.delete(Pod, str(one.metadata.name), namespace=NAMESPACE, grace_period=0)
+                await self._client.delete(Pod, str(known.metadata.name), namespace=NAMESPACE, grace_period=0)
 
 
 @contextlib.asynccontextmanager

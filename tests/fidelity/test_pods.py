@@ -44,7 +44,7 @@ async def test_al_1_every_container_and_resource_is_a_call_with_one_request(
     await node.runs(spec)
 
     calls = [request for name, request in plugin.requests if name == "Allocate"]
-    assert [len(one.container_requests) for one in calls] == [1, 1]
+    assert [len(exchange.container_requests) for exchange in calls] == [1, 1]
     assert [len(ids) for ids in requested(plugin)] == [1, 2]
     first, second = await devices_of(node, spec, "one"), await devices_of(node, spec, "two")
     assert sorted(first + second) == ["a", "b", "c"]
@@ -331,9 +331,11 @@ async def test_pr_3_pod_resources_names_the_holder_in_an_entry_for_each_device_a
     await make_plugin(
         listed=[
             pluginapi.Device(
-                ID=one, health="Healthy", topology=pluginapi.TopologyInfo(nodes=[pluginapi.NUMANode(ID=n) for n in its])
+                ID=device_id,
+                health="Healthy",
+                topology=pluginapi.TopologyInfo(nodes=[pluginapi.NUMANode(ID=n) for n in its]),
             )
-            for one, its in nodes.items()
+            for device_id, its in nodes.items()
         ]
     )
     await node.shows(resource, 2, 2)
@@ -343,11 +345,11 @@ async def test_pr_3_pod_resources_names_the_holder_in_an_entry_for_each_device_a
     async with node.pod_resources() as lister:
         pods = (await lister.List(podresources.ListPodResourcesRequest())).pod_resources
     found: list[Any] = [
-        (container.name, one)
+        (container.name, device)
         for holder in pods
         for container in holder.containers
-        for one in container.devices
-        if one.resource_name == resource
+        for device in container.devices
+        if device.resource_name == resource
     ]
 
     shown = [(name, list(one.device_ids), [numa.ID for numa in one.topology.nodes]) for name, one in found]
@@ -363,7 +365,10 @@ async def test_pr_4_allocatable_resources_are_all_healthy_devices_in_use_or_not(
 
     async with node.pod_resources() as lister:
         answer = await lister.GetAllocatableResources(podresources.AllocatableResourcesRequest())
-    assert sorted(list(one.device_ids) for one in answer.devices if one.resource_name == resource) == [["a"], ["b"]]
+    assert sorted(list(device.device_ids) for device in answer.devices if device.resource_name == resource) == [
+        ["a"],
+        ["b"],
+    ]
 
 
 async def test_pr_5_get_answers_for_one_pod_and_refuses_an_unknown_one(
@@ -389,9 +394,9 @@ async def test_pr_7_a_hundred_questions_a_second_are_too_many(node: Node) -> Non
     async with node.pod_resources() as lister:
         asked = [lister.List(podresources.ListPodResourcesRequest()) for _ in range(150)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
-    refused = [one for one in answers if isinstance(one, grpc.aio.AioRpcError)]
+    refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
     assert len(refused) > 20
-    assert {(one.code(), one.details()) for one in refused} == {
+    assert {(exchange.code(), exchange.details()) for exchange in refused} == {
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected by rate limit")
     }
 

@@ -225,7 +225,11 @@ async def test_reg_14_after_a_failed_second_registration_the_end_of_the_first_is
 
 
 def notices(plugin: StubPlugin) -> list[tuple[bool, str]]:
-    return [(one.plugin_registered, one.error) for name, one in plugin.requests if name == "NotifyRegistrationStatus"]
+    return [
+        (request.plugin_registered, request.error)
+        for name, request in plugin.requests
+        if name == "NotifyRegistrationStatus"
+    ]
 
 
 async def test_pw_2_a_socket_in_the_registry_is_asked_registered_and_told(node: Node, resource: str) -> None:

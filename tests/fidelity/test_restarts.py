@@ -174,6 +174,6 @@ async def test_rs_10_the_checkpoint_names_who_has_what(node: Node, make_plugin: 
 
     assert content.keys() == {"Data", "Checksum"}
     assert sorted(content["Data"]["RegisteredDevices"][resource]) == ["a", "b"]
-    (entry,) = [one for one in content["Data"]["PodDeviceEntries"] if one["ResourceName"] == resource]
+    (entry,) = [entry for entry in content["Data"]["PodDeviceEntries"] if entry["ResourceName"] == resource]
     assert entry.keys() == {"PodUID", "ContainerName", "ResourceName", "DeviceIDs", "AllocResp"}
     assert (entry["ContainerName"], entry["DeviceIDs"]) == ("main", {"-1": mine})

@@ -82,7 +82,7 @@ async def examine(
         is_brief=brief,
         limits=limits,
     )
-    return {one.check.name: one for one in catalogue.judge(await procedure.tell(settings))}
+    return {one.check.name: one for one in catalogue.judge(await procedure.run(settings))}
 
 
 def broken(findings: Findings) -> dict[str, str]:

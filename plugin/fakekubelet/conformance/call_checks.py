@@ -29,26 +29,27 @@ def allocate_shape(seen: Evidence) -> Result:
     if not asked:
         return _NOT_ASKED
     faults = []
-    for one in asked:
-        if one.error is not None:
-            if not one.timed_out:  # which is told by replies-in-time
-                faults.append(f"{one.resource}: {one.error}")
-        elif len(one.reply.container_responses) != len(one.request.container_requests):
-            faults.append(f"{one.resource}: {len(one.reply.container_responses)} responses to 1 request")
-    if not faults and all(one.timed_out for one in asked):
+    for exchange in asked:
+        if exchange.error is not None:
+            if not exchange.timed_out:  # which is told by replies-in-time
+                faults.append(f"{exchange.resource}: {exchange.error}")
+        elif len(exchange.reply.container_responses) != len(exchange.request.container_requests):
+            faults.append(f"{exchange.resource}: {len(exchange.reply.container_responses)} responses to 1 request")
+    if not faults and all(exchange.timed_out for exchange in asked):
         return verdict.unjudged("no answer in time")
-    return verdict.judged(faults, f"one response for {', '.join(one.resource for one in asked)}")
+    return verdict.judged(faults, f"one response for {', '.join(exchange.resource for exchange in asked)}")
 
 
 @verdict.check("AL-4", "PIT-12")
 def allocate_again(seen: Evidence) -> Result:
     """Allocates a device again that it has allocated before."""
-    worked = {one.resource for one in seen.of("Allocate", "first") if one.error is None}
-    asked = [one for one in seen.of("Allocate", "again") if one.resource in worked]
+    worked = {exchange.resource for exchange in seen.of("Allocate", "first") if exchange.error is None}
+    asked = [exchange for exchange in seen.of("Allocate", "again") if exchange.resource in worked]
     if not asked:
         return _NOT_ASKED if not seen.of("Allocate", "first") else verdict.unjudged("the first Allocate failed")
     return verdict.judged(
-        [f"{one.resource}: {one.error}" for one in asked if one.error is not None], "answered as before"
+        [f"{exchange.resource}: {exchange.error}" for exchange in asked if exchange.error is not None],
+        "answered as before",
     )
 
 
@@ -58,10 +59,10 @@ def allocate_unknown(seen: Evidence) -> Result:
     asked = seen.of("Allocate", "unknown")
     if not asked:
         return verdict.unjudged("no list was received")
-    faults = [f"{one.resource}: {one.error}" for one in asked if one.timed_out]
+    faults = [f"{exchange.resource}: {exchange.error}" for exchange in asked if exchange.timed_out]
     if not seen.survived_unknown:
         faults.append("the plugin ended or dropped its stream over it")
-    refused = [one.error for one in asked if one.error is not None]
+    refused = [exchange.error for exchange in asked if exchange.error is not None]
     return verdict.judged(faults, verdict.start_of(f"refused: {refused[0]}", _TOLD) if refused else "answered")
 
 
@@ -69,10 +70,10 @@ def allocate_unknown(seen: Evidence) -> Result:
 def host_paths(seen: Evidence) -> Result:
     """Names only paths of the host that exist when it answers."""
     answers = evidence.allocations(seen)
-    paths = {one.host_path for _, answer in answers for one in _places(answer)}
+    paths = {place.host_path for _, answer in answers for place in _places(answer)}
     if not paths:
         return verdict.unjudged("no mounts and no device nodes" if answers else "no allocation was answered")
-    missing = sorted(one for one in paths if not Path(one).exists())
+    missing = sorted(path for path in paths if not Path(path).exists())
     return verdict.judged([f"{verdict.some(missing)} not there"] if missing else [], f"{len(paths)} path(s)")
 
 
@@ -80,11 +81,11 @@ def host_paths(seen: Evidence) -> Result:
 def cdi_names(seen: Evidence) -> Result:
     """Writes the names of CDI devices as vendor/class=name."""
     answers = evidence.allocations(seen)
-    names = {one.name for _, answer in answers for one in answer.cdi_devices}
+    names = {name.name for _, answer in answers for name in answer.cdi_devices}
     if not names:
         return verdict.unjudged("no CDI devices" if answers else "no allocation was answered")
     return verdict.judged(
-        [f"{one!r}" for one in sorted(names) if not _CDI_NAME.fullmatch(one)], f"{len(names)} name(s)"
+        [f"{name!r}" for name in sorted(names) if not _CDI_NAME.fullmatch(name)], f"{len(names)} name(s)"
     )
 
 
@@ -94,14 +95,14 @@ def distinct_names(seen: Evidence) -> Result:
     given: dict[str, set[str]] = {}
     for resource, answer in evidence.allocations(seen):
         names = given.setdefault(resource, set())
-        names |= {f"variable {one}" for one in answer.envs}
-        names |= {f"path {one.container_path}" for one in _places(answer)}
+        names |= {f"variable {name}" for name in answer.envs}
+        names |= {f"path {place.container_path}" for place in _places(answer)}
     if len(given) < 2:
         return verdict.unjudged("fewer than two resources were allocated from")
     faults = [
-        f"{one} and {other} both set {verdict.some(sorted(given[one] & given[other]))}"
-        for one, other in itertools.combinations(sorted(given), 2)
-        if given[one] & given[other]
+        f"{resource} and {other} both set {verdict.some(sorted(given[resource] & given[other]))}"
+        for resource, other in itertools.combinations(sorted(given), 2)
+        if given[resource] & given[other]
     ]
     return verdict.judged(faults, f"{len(given)} resources compared")
 
@@ -114,40 +115,44 @@ def _places(answer: pluginapi.ContainerAllocateResponse) -> list[pluginapi.Mount
 def preferred_exact(seen: Evidence) -> Result:
     """Prefers exactly as many devices as asked for, all of them available, with all that must be among them."""
     asked = seen.of("GetPreferredAllocation", "choice")
-    answered = [one for one in asked if one.error is None]
+    answered = [exchange for exchange in asked if exchange.error is None]
     if not answered:
         return verdict.unjudged("every call failed") if asked else _no_preference(seen)
     return verdict.judged(list(dict.fromkeys(filter(None, map(_flaw, answered)))), f"{len(answered)} choices")
 
 
-def _flaw(one: Exchange) -> str:
-    asked = one.request.container_requests[0]
-    if len(one.reply.container_responses) != 1:
-        return f"{one.resource}: {len(one.reply.container_responses)} responses to 1 request"
-    chosen = list(one.reply.container_responses[0].deviceIDs)
+def _flaw(exchange: Exchange) -> str:
+    asked = exchange.request.container_requests[0]
+    if len(exchange.reply.container_responses) != 1:
+        return f"{exchange.resource}: {len(exchange.reply.container_responses)} responses to 1 request"
+    chosen = list(exchange.reply.container_responses[0].deviceIDs)
     if len(set(chosen)) != len(chosen):
-        return f"{one.resource}: names a device twice"
+        return f"{exchange.resource}: names a device twice"
     if not set(chosen) <= set(asked.available_deviceIDs):
-        return f"{one.resource}: chooses what is not available"
+        return f"{exchange.resource}: chooses what is not available"
     if len(chosen) != asked.allocation_size:
-        return f"{one.resource}: {len(chosen)} devices where {asked.allocation_size} were asked for"
+        return f"{exchange.resource}: {len(chosen)} devices where {asked.allocation_size} were asked for"
     if not set(asked.must_include_deviceIDs) <= set(chosen):
-        return f"{one.resource}: leaves out a device that must be included"
+        return f"{exchange.resource}: leaves out a device that must be included"
     return ""
 
 
 @verdict.check("GP-4", "GP-5")
 def preferred_no_error(seen: Evidence) -> Result:
     """Never answers GetPreferredAllocation with an error, not even about a device it has just dropped."""
-    asked = [one for one in seen.of("GetPreferredAllocation") if not one.timed_out]
+    asked = [exchange for exchange in seen.of("GetPreferredAllocation") if not exchange.timed_out]
     if not asked:
         return _no_preference(seen)
-    faults = [f"{one.resource} ({one.purpose}): {one.error}" for one in asked if one.error is not None]
+    faults = [
+        f"{exchange.resource} ({exchange.purpose}): {exchange.error}"
+        for exchange in asked
+        if exchange.error is not None
+    ]
     return verdict.judged(faults[:3], f"{len(asked)} calls")
 
 
 def _no_preference(seen: Evidence) -> Result:
-    if any(one.preferred_allocation for one in seen.options.values()):
+    if any(options.preferred_allocation for options in seen.options.values()):
         return _NOT_ASKED
     return _NO_PREFERENCE if seen.options else verdict.unjudged("no options were received")
 
@@ -155,12 +160,20 @@ def _no_preference(seen: Evidence) -> Result:
 @verdict.check("ADM-1", "AL-8", "GP-1")
 def replies_in_time(seen: Evidence) -> Result:
     """Answers Allocate and GetPreferredAllocation in time, because the whole node waits."""
-    asked = [one for one in seen.exchanges if one.method != "PreStartContainer" and one.purpose != "unknown"]
+    asked = [
+        exchange
+        for exchange in seen.exchanges
+        if exchange.method != "PreStartContainer" and exchange.purpose != "unknown"
+    ]
     if not asked:
         return _NOT_ASKED
     limit = seen.settings.limits.reply_s
-    slow = [f"{one.method} of {one.resource}: none within {limit:g} s" for one in asked if one.timed_out]
-    return verdict.judged(list(dict.fromkeys(slow)), f"at most {max(one.duration_s for one in asked) * 1000:.0f} ms")
+    slow = [
+        f"{exchange.method} of {exchange.resource}: none within {limit:g} s" for exchange in asked if exchange.timed_out
+    ]
+    return verdict.judged(
+        list(dict.fromkeys(slow)), f"at most {max(exchange.duration_s for exchange in asked) * 1000:.0f} ms"
+    )
 
 
 @verdict.check("PS-1", "PS-2")
@@ -168,10 +181,10 @@ def pre_start(seen: Evidence) -> Result:
     """Answers PreStartContainer within 30 s, if it asked for it."""
     asked = seen.of("PreStartContainer")
     if not asked:
-        wanted = any(one.pre_start_required for one in seen.options.values())
+        wanted = any(options.pre_start_required for options in seen.options.values())
         return _NOT_ASKED if wanted else verdict.unjudged("the options do not ask for it")
-    faults = [f"{one.resource}: {one.error}" for one in asked if one.error is not None]
-    return verdict.judged(faults, f"at most {max(one.duration_s for one in asked) * 1000:.0f} ms")
+    faults = [f"{exchange.resource}: {exchange.error}" for exchange in asked if exchange.error is not None]
+    return verdict.judged(faults, f"at most {max(exchange.duration_s for exchange in asked) * 1000:.0f} ms")
 
 
 CHECKS = (

@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 def judge(seen: Evidence) -> list[Finding]:
     """Ask every check."""
-    return [Finding(group, one, one(seen)) for group, checks in GROUPS.items() for one in checks]
+    return [Finding(group, check, check(seen)) for group, checks in GROUPS.items() for check in checks]
 
 
 def markdown() -> str:
@@ -41,6 +41,6 @@ def markdown() -> str:
             "| Check | A plugin that keeps it | Contract |",
             "| --- | --- | --- |",
         ]
-        lines += [f"| `{one.name}` | {one.claim} | {', '.join(one.facts)} |" for one in checks]
+        lines += [f"| `{check.name}` | {check.claim} | {', '.join(check.facts)} |" for check in checks]
         lines.append("")
     return "\n".join(lines)

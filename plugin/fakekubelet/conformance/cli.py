@@ -169,7 +169,7 @@ def run(settings: Settings) -> Evidence:
     """Go through the procedure; UsageError if a command cannot be run or the directory not be used."""
     _check_directory(settings.plugin_dir)
     try:
-        return endings.run(procedure.tell(settings))
+        return endings.run(procedure.run(settings))
     except (OSError, subject.HookError) as error:
         raise UsageError(str(error)) from error
 

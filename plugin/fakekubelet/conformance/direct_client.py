@@ -83,10 +83,10 @@ async def _ask_preferences(
     ]
     asked = []
     for purpose, available, must_include, size in questions:
-        one = pluginapi.ContainerPreferredAllocationRequest(
+        asked_for = pluginapi.ContainerPreferredAllocationRequest(
             available_deviceIDs=available, must_include_deviceIDs=must_include, allocation_size=size
         )
-        request = pluginapi.PreferredAllocationRequest(container_requests=[one])
+        request = pluginapi.PreferredAllocationRequest(container_requests=[asked_for])
         call = client.get_preferred_allocation(request)
         asked.append(await _ask(client, "GetPreferredAllocation", purpose, request, call, limits.reply_s))
     return asked
@@ -150,8 +150,8 @@ class Watcher:
 
     def _note(self, message: pluginapi.ListAndWatchResponse) -> None:
         self.at = time.monotonic()
-        self.health = {one.ID: one.health for one in message.devices}
+        self.health = {device.ID: device.health for device in message.devices}
         self.fewest_healthy = min(self.fewest_healthy, list(self.health.values()).count(constants.HEALTHY))
         if not self._first.done():
-            self._first.set_result(frozenset(one.ID for one in message.devices))
+            self._first.set_result(frozenset(device.ID for device in message.devices))
         self._on_list()

@@ -1,4 +1,4 @@
-"""What was seen of a plugin: values that the checks read and the story writes."""
+"""What was seen of a plugin: values that the checks read and the procedure writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Instance:
 
     def first_ids(self, resource: str) -> set[str]:
         """Return the IDs of its first list that has any."""
-        return next((set(one.devices) for one in self.lists.get(resource, ()) if one.devices), set())
+        return next((set(received.devices) for received in self.lists.get(resource, ()) if received.devices), set())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -159,23 +159,27 @@ class Evidence:
     @property
     def accepted(self) -> list[registration.Registration]:
         """Registrations that the kubelet accepted."""
-        return [one for one in self.registrations if one.error is None]
+        return [attempt for attempt in self.registrations if attempt.error is None]
 
     def of(self, method: str, *purposes: str) -> list[Exchange]:
         """Return the exchanges of a method, for some purposes or all."""
-        return [one for one in self.exchanges if one.method == method and (not purposes or one.purpose in purposes)]
+        return [
+            exchange
+            for exchange in self.exchanges
+            if exchange.method == method and (not purposes or exchange.purpose in purposes)
+        ]
 
     def lists(self, resource: str) -> list[device.DeviceList]:
         """Return every list of a resource, over all lives."""
-        return [one for instance in self.instances for one in instance.lists.get(resource, ())]
+        return [received for instance in self.instances for received in instance.lists.get(resource, ())]
 
 
 def allocations(seen: Evidence) -> list[tuple[str, pluginapi.ContainerAllocateResponse]]:
     """Return resource and first container response of every Allocate that was answered."""
     return [
-        (one.resource, one.reply.container_responses[0])
-        for one in seen.of("Allocate", "first", "again")
-        if one.reply is not None and one.reply.container_responses
+        (exchange.resource, exchange.reply.container_responses[0])
+        for exchange in seen.of("Allocate", "first", "again")
+        if exchange.reply is not None and exchange.reply.container_responses
     ]
 
 

@@ -25,31 +25,35 @@ _NO_LIST = verdict.unjudged("no list was received")
 @verdict.check("LW-1", "LW-6")
 def first_list(seen: Evidence) -> Result:
     """Sends a list of every resource in time after its registration."""
-    expected = [one for one in seen.resources if one in {done.resource_name for done in seen.accepted}]
+    expected = [resource for resource in seen.resources if resource in {done.resource_name for done in seen.accepted}]
     unreadable = seen.stream_errors.keys() & set(expected)
-    expected = [one for one in expected if one not in unreadable]
+    expected = [resource for resource in expected if resource not in unreadable]
     if not expected:
         return verdict.unjudged("its list cannot be read" if unreadable else "no registration was accepted")
     arrived = next((life.arrived_s for life in seen.instances if life.arrived_s), {})
     limit, faults = seen.settings.limits.list_s, []
-    for one in expected:
-        if one not in arrived:
-            faults.append(f"no list of {one} within {limit:g} s")
-        elif arrived[one] > limit:
-            faults.append(f"the list of {one} took {arrived[one]:.1f} s, over {limit:g} s")
-    return verdict.judged(faults, f"after at most {max(arrived.get(one, 0) for one in expected) * 1000:.0f} ms")
+    for resource in expected:
+        if resource not in arrived:
+            faults.append(f"no list of {resource} within {limit:g} s")
+        elif arrived[resource] > limit:
+            faults.append(f"the list of {resource} took {arrived[resource]:.1f} s, over {limit:g} s")
+    return verdict.judged(
+        faults, f"after at most {max(arrived.get(resource, 0) for resource in expected) * 1000:.0f} ms"
+    )
 
 
 @verdict.check("LW-4", "PB-3", "LIM-1")
 def device_ids(seen: Evidence) -> Result:
     """Lists every device once, under an ID of 1 to 128 bytes that is UTF-8."""
-    faults = [f"{one}: {said}" for one, said in sorted(seen.stream_errors.items()) if "larger than max" not in said]
+    faults = [
+        f"{resource}: {said}" for resource, said in sorted(seen.stream_errors.items()) if "larger than max" not in said
+    ]
 
     def look(resource: str, received: device.DeviceList) -> list[str]:
-        found = [f"{one!r} is listed twice" for one in received.repeated_ids]
+        found = [f"{device_id!r} is listed twice" for device_id in received.repeated_ids]
         found += ["an ID is empty"] if "" in received.devices else []
-        long = [one for one in received.devices if len(one.encode()) > MAX_ID_BYTES]
-        return found + [f"the ID {one[:20]}... has {len(one.encode())} bytes" for one in long]
+        long = [device_id for device_id in received.devices if len(device_id.encode()) > MAX_ID_BYTES]
+        return found + [f"the ID {device_id[:20]}... has {len(device_id.encode())} bytes" for device_id in long]
 
     return _over_lists(seen, look, "no fault in {lists} list(s) of {devices} device(s)", faults)
 
@@ -68,12 +72,14 @@ def health_words(seen: Evidence) -> Result:
 @verdict.check("LW-11", "LIM-1", "PIT-9")
 def list_size(seen: Evidence) -> Result:
     """Sends lists that stay under 4 MiB even when every device is unhealthy."""
-    faults = [f"{one}: {said}" for one, said in sorted(seen.stream_errors.items()) if "larger than max" in said]
+    faults = [
+        f"{resource}: {said}" for resource, said in sorted(seen.stream_errors.items()) if "larger than max" in said
+    ]
     if not seen.list_sizes and not faults:
         return _NO_LIST
-    for one, size in sorted(seen.list_sizes.items()):
+    for resource, size in sorted(seen.list_sizes.items()):
         if size > constants.MAX_MESSAGE_BYTES:
-            faults.append(f"{one} would send {size} bytes with every device unhealthy")
+            faults.append(f"{resource} would send {size} bytes with every device unhealthy")
     return verdict.judged(faults, f"at most {max(seen.list_sizes.values(), default=0)} of 4194304 bytes")
 
 
@@ -132,11 +138,13 @@ def ids_across_resources(seen: Evidence) -> Result:
     """Gives no two resources the same device ID."""
     if len(seen.resources) < 2:
         return verdict.unjudged("there is one resource only")
-    ids = {one: {key for received in seen.lists(one) for key in received.devices} for one in seen.resources}
+    ids = {
+        resource: {key for received in seen.lists(resource) for key in received.devices} for resource in seen.resources
+    }
     faults = [
-        f"{one} and {other} both list {verdict.some(sorted(ids[one] & ids[other]))}"
-        for one, other in itertools.combinations(sorted(ids), 2)
-        if ids[one] & ids[other]
+        f"{resource} and {other} both list {verdict.some(sorted(ids[resource] & ids[other]))}"
+        for resource, other in itertools.combinations(sorted(ids), 2)
+        if ids[resource] & ids[other]
     ]
     return verdict.judged(faults, f"{len(ids)} resources compared")
 
@@ -146,7 +154,9 @@ def no_chatter(seen: Evidence) -> Result:
     """Sends nothing new only when there is something new, not every second."""
     if not seen.idle_repeats:
         return _NO_LIST
-    faults = [f"{one}: {rate:.1f} a second" for one, rate in sorted(seen.idle_repeats.items()) if rate > _CHATTER_HZ]
+    faults = [
+        f"{resource}: {rate:.1f} a second" for resource, rate in sorted(seen.idle_repeats.items()) if rate > _CHATTER_HZ
+    ]
     return verdict.judged(faults, f"quiet for {seen.settings.limits.quiet_s:g} s")
 
 
@@ -157,7 +167,7 @@ def _over_lists(
     for resource in seen.resources:
         for received in seen.lists(resource):
             lists, devices = lists + 1, max(devices, len(received.devices))
-            found += [f"{resource}: {one}" for one in look(resource, received)]
+            found += [f"{resource}: {flaw}" for flaw in look(resource, received)]
     if not lists and not found:
         return _NO_LIST
     return verdict.judged(list(dict.fromkeys(found))[:5], good.format(lists=lists, devices=devices))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fakekubelet.kubelet import device, kubelet
 
 
-class Sight:
+class Observed:
     """Reads; changes nothing but the sockets it is told to remove."""
 
     def __init__(self, settings: Settings, running: kubelet.FakeKubelet) -> None:
@@ -49,18 +49,23 @@ class Sight:
 
     def accepted(self) -> list[str]:
         """Return the resources that were ever registered."""
-        return sorted({one.resource_name for one in self._kubelet.registrations if one.error is None})
+        return sorted({attempt.resource_name for attempt in self._kubelet.registrations if attempt.error is None})
 
     def is_refused_for_good(self) -> bool:
         """Tell whether all that was ever sent is what no kubelet accepts, whenever it is sent (contract REG-4)."""
         sent = self._kubelet.registrations
         return bool(sent) and all(
-            one.version != constants.VERSION or not resource_name.is_extended(one.resource_name) for one in sent
+            attempt.version != constants.VERSION or not resource_name.is_extended(attempt.resource_name)
+            for attempt in sent
         )
 
     def registered(self, resource: str) -> registration.Registration | None:
         """Return the last registration of a resource that was accepted."""
-        own = [one for one in self._kubelet.registrations if one.resource_name == resource and one.error is None]
+        own = [
+            attempt
+            for attempt in self._kubelet.registrations
+            if attempt.resource_name == resource and attempt.error is None
+        ]
         return own[-1] if own else None
 
     def is_up(self, since: float = 0.0) -> bool:
@@ -69,7 +74,7 @@ class Sight:
 
     def missing(self, since: float) -> list[str]:
         """Return the resources of which this is not so."""
-        return [one for one in self.resources if not self._is_resource_up(one, since)]
+        return [resource for resource in self.resources if not self._is_resource_up(resource, since)]
 
     def _is_resource_up(self, resource: str, since: float) -> bool:
         registered, lists = self.registered(resource), self._kubelet.history(resource)
@@ -83,11 +88,11 @@ class Sight:
 
     def last_list(self) -> float:
         """Return when the last list of all came."""
-        return max(self._kubelet.history(one)[-1].at for one in self.resources)
+        return max(self._kubelet.history(resource)[-1].at for resource in self.resources)
 
     def lists(self, resource: str, since: float) -> Sequence[device.DeviceList]:
         """Return the lists received after *since*."""
-        return [one for one in self._kubelet.history(resource) if one.at >= since]
+        return [received for received in self._kubelet.history(resource) if received.at >= since]
 
     def healthy(self, resource: str) -> list[str]:
         """Return the healthy devices of the last list, in order."""
@@ -97,10 +102,10 @@ class Sight:
     def arrivals(self) -> dict[str, float]:
         """Return, for each resource with a list, how long its first one took from the answer to Register."""
         found = {}
-        for one in self.resources:
-            registered, lists = self.registered(one), self._kubelet.history(one)
+        for resource in self.resources:
+            registered, lists = self.registered(resource), self._kubelet.history(resource)
             if registered is not None and lists:
-                found[one] = max(0.0, lists[0].at - registered.time - registered.duration_s)
+                found[resource] = max(0.0, lists[0].at - registered.time - registered.duration_s)
         return found
 
     def options(self) -> dict[str, evidence.Options]:
@@ -133,9 +138,9 @@ class Sight:
             if not lists:
                 continue
             message = pluginapi.ListAndWatchResponse()
-            for key, (_, nodes) in max(lists, key=lambda one: len(one.devices)).devices.items():
-                one = message.devices.add(ID=key, health=constants.UNHEALTHY)
-                one.topology.nodes.extend(pluginapi.NUMANode(ID=node) for node in nodes)
+            for key, (_, nodes) in max(lists, key=lambda received: len(received.devices)).devices.items():
+                device = message.devices.add(ID=key, health=constants.UNHEALTHY)
+                device.topology.nodes.extend(pluginapi.NUMANode(ID=node) for node in nodes)
             sizes[resource] = message.ByteSize()
         return sizes
 
@@ -152,7 +157,7 @@ class Sight:
 
     def dead_sockets(self) -> list[str]:
         """Return those that nobody listens on."""
-        return [one for one in self.sockets() if not registration.is_listening(self._settings.plugin_dir / one)]
+        return [name for name in self.sockets() if not registration.is_listening(self._settings.plugin_dir / name)]
 
     def files(self) -> list[str]:
         """Return the names of what else the plugin made there."""
@@ -165,9 +170,9 @@ class Sight:
 
     def _entries(self) -> list[tuple[str, bool]]:
         found = []
-        for one in self._settings.plugin_dir.iterdir():
+        for path in self._settings.plugin_dir.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                mode = one.lstat().st_mode
-                if one.name not in (constants.KUBELET_SOCKET, checkpoint.FILE_NAME) and not stat.S_ISDIR(mode):
-                    found.append((one.name, stat.S_ISSOCK(mode)))
+                mode = path.lstat().st_mode
+                if path.name not in (constants.KUBELET_SOCKET, checkpoint.FILE_NAME) and not stat.S_ISDIR(mode):
+                    found.append((path.name, stat.S_ISSOCK(mode)))
         return sorted(found)

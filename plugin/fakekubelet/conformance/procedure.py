@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from fakekubelet.conformance.settings import Settings
 
 
-async def tell(settings: Settings) -> evidence.Evidence:
+async def run(settings: Settings) -> evidence.Evidence:
     """Do it all; OSError if the command cannot be run."""
-    story = Story(settings)
+    procedure = Procedure(settings)
     try:
-        await story.tell()
+        await procedure.run()
     finally:
-        await story.close()
-    return story.seen
+        await procedure.close()
+    return procedure.seen
 
 
-class Story:
+class Procedure:
     """One run."""
 
     def __init__(self, settings: Settings) -> None:
@@ -48,26 +48,26 @@ class Story:
             mode=settings.mode,
             node_name="conformance",
         )
-        self._sight = observed.Sight(settings, self._kubelet)
+        self._observed = observed.Observed(settings, self._kubelet)
         self._plugin = subject.Subject(settings)
         self._plugin.on_exit = self._kubelet.changes.ring
 
-    async def tell(self) -> None:
-        """Tell it from the beginning as far as the plugin lets it."""
+    async def run(self) -> None:
+        """Go through it as far as the plugin lets it."""
         if not await self._arrive():
             return
         await self._listen()
-        await calls.ask_and_change(self.seen, self._sight, self._kubelet, self._plugin)
+        await calls.ask_and_change(self.seen, self._observed, self._kubelet, self._plugin)
         if not self.seen.survived_unknown:
             await self._revive()
-        if self._plugin.is_ours and self._sight.is_up():
+        if self._plugin.is_ours and self._observed.is_up():
             await self._stop()
         if self._settings.is_brief:
             return
         if self.seen.stop is not None:
             await self._new_life()
         await self._disturb()
-        if self._plugin.is_ours and self._sight.is_up():
+        if self._plugin.is_ours and self._observed.is_up():
             await self._kill_and_return()
 
     async def close(self) -> None:
@@ -90,36 +90,40 @@ class Story:
             dead.bind(str(path))
         await self._begin_life()
         if self._plugin.is_ours:
-            await self._sight.until(lambda: not self._plugin.is_running, self._limits.absent_s)
+            await self._observed.until(lambda: not self._plugin.is_running, self._limits.absent_s)
         came = time.monotonic()
         await self._kubelet.start()
-        await self._sight.until(
-            lambda: bool(self._sight.accepted()) or not self._plugin.is_running or self._sight.is_refused_for_good(),
+        await self._observed.until(
+            lambda: (
+                bool(self._observed.accepted()) or not self._plugin.is_running or self._observed.is_refused_for_good()
+            ),
             self._limits.recovery_s,
         )
-        if self._sight.is_refused_for_good():  # another resource of the plugin may be in order, and come next
-            await self._sight.until(lambda: bool(self._sight.accepted()), self._limits.quiet_s)
+        if self._observed.is_refused_for_good():  # another resource of the plugin may be in order, and come next
+            await self._observed.until(lambda: bool(self._observed.accepted()), self._limits.quiet_s)
         self.seen.waited_until = time.monotonic()
-        if self._sight.accepted():
-            first = next(one for one in self._kubelet.registrations if one.error is None)
+        if self._observed.accepted():
+            first = next(attempt for attempt in self._kubelet.registrations if attempt.error is None)
             waited = evidence.Recovery(max(0.0, first.time - came))
         else:
             exit_code = None if self._plugin.is_running else self._plugin.exit_code
             waited = evidence.Recovery(None, self._settings.resources or ("nothing came",), exit_code)
-            if self._plugin.is_ours and not self._sight.is_refused_for_good():
+            if self._plugin.is_ours and not self._observed.is_refused_for_good():
                 self._leave_life()
                 await self._plugin.kill()
-                self._sight.remove_sockets()
+                self._observed.remove_sockets()
                 await self._begin_life()
-            if self._sight.is_refused_for_good() or not await self._sight.until(
-                lambda: bool(self._sight.accepted()), self._limits.start_s
+            if self._observed.is_refused_for_good() or not await self._observed.until(
+                lambda: bool(self._observed.accepted()), self._limits.start_s
             ):
-                self._sight.resources = list(self._settings.resources)
+                self._observed.resources = list(self._settings.resources)
                 return False
         self.seen.recoveries[recovery_checks.WAITING] = waited
-        await self._sight.find_resources()
-        await self._sight.until(lambda: self._sight.is_up() or bool(self._sight.stream_errors()), self._limits.list_s)
-        self.seen.instances[-1].arrived_s = self._sight.arrivals()
+        await self._observed.find_resources()
+        await self._observed.until(
+            lambda: self._observed.is_up() or bool(self._observed.stream_errors()), self._limits.list_s
+        )
+        self.seen.instances[-1].arrived_s = self._observed.arrivals()
         return True
 
     async def _begin_life(self) -> None:
@@ -135,71 +139,77 @@ class Story:
     def _end_life(self) -> None:
         """Write down what belongs to the present life."""
         seen = self.seen
-        seen.resources = self._sight.resources
-        seen.stream_errors.update(self._sight.stream_errors())
-        seen.list_sizes = self._sight.list_sizes()
-        seen.files = tuple(sorted({*seen.files, *self._sight.files()}))
+        seen.resources = self._observed.resources
+        seen.stream_errors.update(self._observed.stream_errors())
+        seen.list_sizes = self._observed.list_sizes()
+        seen.files = tuple(sorted({*seen.files, *self._observed.files()}))
         if seen.instances:
             life = seen.instances[-1]
             attempts = self._kubelet.registrations
-            life.registrations = [one for one in attempts if life.started <= one.time < life.ended]
-            life.lists = {one: self._sight.lists(one, life.started) for one in seen.resources}
+            life.registrations = [attempt for attempt in attempts if life.started <= attempt.time < life.ended]
+            life.lists = {resource: self._observed.lists(resource, life.started) for resource in seen.resources}
 
     async def _new_life(self) -> bool:
         """Start the plugin; tell whether all its resources came up."""
         await self._begin_life()
         since = self.seen.instances[-1].started
-        await self._sight.until(lambda: self._sight.is_up(since) or not self._plugin.is_running, self._limits.start_s)
-        return self._sight.is_up(since)
+        await self._observed.until(
+            lambda: self._observed.is_up(since) or not self._plugin.is_running, self._limits.start_s
+        )
+        return self._observed.is_up(since)
 
     async def _revive(self) -> None:
         """Start a plugin again that did not come back; one that is not ours may still come."""
         if self._plugin.is_ours:
             self._leave_life()
             await self._plugin.kill()
-            self._sight.remove_sockets()
+            self._observed.remove_sockets()
             await self._new_life()
 
     async def _stop(self) -> None:
-        began, resources = time.monotonic(), self._sight.resources
-        listed = [one for one in resources if self._kubelet.history(one)[-1].devices]
+        began, resources = time.monotonic(), self._observed.resources
+        listed = [resource for resource in resources if self._kubelet.history(resource)[-1].devices]
         self._leave_life()
         in_time = await self._plugin.terminate(self._limits.stop_s)
         took = time.monotonic() - began
-        await self._sight.until(lambda: not any(map(self._kubelet.live_streams, resources)), self._limits.quiet_s)
-        empty = [one for one in listed if any(not last.devices for last in self._sight.lists(one, began))]
+        await self._observed.until(lambda: not any(map(self._kubelet.live_streams, resources)), self._limits.quiet_s)
+        empty = [
+            resource for resource in listed if any(not last.devices for last in self._observed.lists(resource, began))
+        ]
         self.seen.stop = evidence.Stop(
-            took if in_time else None, self._plugin.exit_code, tuple(self._sight.sockets()), tuple(empty)
+            took if in_time else None, self._plugin.exit_code, tuple(self._observed.sockets()), tuple(empty)
         )
-        self._sight.remove_sockets()
+        self._observed.remove_sockets()
 
     async def _kill_and_return(self) -> None:
         self._leave_life()
         await self._plugin.kill()
-        left, began = set(self._sight.sockets()), time.monotonic()
+        left, began = set(self._observed.sockets()), time.monotonic()
         came_up = await self._new_life()
         took = time.monotonic() - began
         exit_code = None if self._plugin.is_running else self._plugin.exit_code
-        self.seen.revival = evidence.Recovery(took if came_up else None, tuple(self._sight.missing(began)), exit_code)
+        self.seen.revival = evidence.Recovery(
+            took if came_up else None, tuple(self._observed.missing(began)), exit_code
+        )
         if came_up:
-            if left & set(self._sight.dead_sockets()):  # it may clear them a moment after it has registered
+            if left & set(self._observed.dead_sockets()):  # it may clear them a moment after it has registered
                 await asyncio.sleep(self._limits.quiet_s)
-            self.seen.stale_sockets = tuple(sorted(left & set(self._sight.dead_sockets())))
+            self.seen.stale_sockets = tuple(sorted(left & set(self._observed.dead_sockets())))
 
     # -- what is done to it -------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         """Do nothing and count what comes all the same."""
-        before = {one: len(self._kubelet.history(one)) for one in self._sight.resources}
+        before = {resource: len(self._kubelet.history(resource)) for resource in self._observed.resources}
         await asyncio.sleep(self._limits.quiet_s)
-        for one, seen in before.items():
-            lists = self._kubelet.history(one)
+        for resource, seen in before.items():
+            lists = self._kubelet.history(resource)
             repeats = sum(
                 not lists[i].is_first and lists[i].devices == lists[i - 1].devices
                 for i in range(max(seen, 1), len(lists))
             )
             if lists:
-                self.seen.idle_repeats[one] = repeats / self._limits.quiet_s
+                self.seen.idle_repeats[resource] = repeats / self._limits.quiet_s
 
     async def _disturb(self) -> None:
         """Do to the kubelet what the recovery checks name, one after the other."""
@@ -209,8 +219,8 @@ class Story:
             await self._kubelet.start(keep_sockets=True)
 
         async def drop() -> None:
-            for one in self._sight.resources:
-                await self._kubelet.drop(one)
+            for resource in self._observed.resources:
+                await self._kubelet.drop(resource)
 
         async def leave() -> None:
             await self._kubelet.stop()
@@ -224,7 +234,7 @@ class Story:
             recovery_checks.ABSENT: leave,
         }
         for name, disturb in disturbances.items():
-            if not self._sight.is_up():
+            if not self._observed.is_up():
                 return
             since = time.monotonic()
             await disturb()
@@ -234,10 +244,10 @@ class Story:
 
     async def _recovered(self, since: float, back: float) -> evidence.Recovery:
         """Wait until the plugin is registered again after *since*; the kubelet was there from *back* on."""
-        await self._sight.until(
-            lambda: self._sight.is_up(since) or not self._plugin.is_running, self._limits.recovery_s
+        await self._observed.until(
+            lambda: self._observed.is_up(since) or not self._plugin.is_running, self._limits.recovery_s
         )
-        if self._sight.is_up(since):
-            return evidence.Recovery(max(0.0, self._sight.last_list() - back))
+        if self._observed.is_up(since):
+            return evidence.Recovery(max(0.0, self._observed.last_list() - back))
         exit_code = None if self._plugin.is_running else self._plugin.exit_code
-        return evidence.Recovery(None, tuple(self._sight.missing(since)), exit_code)
+        return evidence.Recovery(None, tuple(self._observed.missing(since)), exit_code)

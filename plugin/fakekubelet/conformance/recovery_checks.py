@@ -87,7 +87,7 @@ def clears_stale_sockets(seen: Evidence) -> Result:
     """Started after a SIGKILL, removes the sockets that the killed process left."""
     if seen.stale_sockets is None:
         return _not_tried(seen) if seen.settings.command else _NOT_OURS
-    return verdict.judged([f"{one} is left" for one in seen.stale_sockets], "none left")
+    return verdict.judged([f"{name} is left" for name in seen.stale_sockets], "none left")
 
 
 @verdict.check("RS-3", "PIT-13")
@@ -95,7 +95,7 @@ def same_ids(seen: Evidence) -> Result:
     """Lists the same device IDs after every start."""
     faults, compared = [], 0
     for resource in seen.resources:
-        lives = [ids for ids in (one.first_ids(resource) for one in seen.instances) if ids]
+        lives = [ids for ids in (instance.first_ids(resource) for instance in seen.instances) if ids]
         compared = max(compared, len(lives))
         if any(ids != lives[0] for ids in lives):
             different = sorted(set().union(*(ids ^ lives[0] for ids in lives)))
@@ -125,7 +125,7 @@ def removes_sockets(seen: Evidence) -> Result:
         return _not_stopped(seen)
     if seen.stop.seconds is None or seen.stop.exit_code == -signal.SIGTERM:
         return verdict.unjudged("it was killed by the signal")
-    return verdict.judged([f"{one} is left" for one in seen.stop.sockets_left], "none left")
+    return verdict.judged([f"{name} is left" for name in seen.stop.sockets_left], "none left")
 
 
 @verdict.check("RS-2")
@@ -133,7 +133,7 @@ def no_empty_list(seen: Evidence) -> Result:
     """Sends no empty list when it ends, which would take capacity away too."""
     if seen.stop is None:
         return _not_stopped(seen)
-    return verdict.judged([f"sent one for {one}" for one in seen.stop.empty_lists], "none sent")
+    return verdict.judged([f"sent one for {resource}" for resource in seen.stop.empty_lists], "none sent")
 
 
 def _not_stopped(seen: Evidence) -> Result:
@@ -145,7 +145,7 @@ def keeps_no_files(seen: Evidence) -> Result:
     """Keeps no files but sockets in the kubelet's directory, where kubelets up to 1.32 delete them."""
     if not seen.registrations:
         return verdict.unjudged("the plugin never registered")
-    return verdict.judged([f"{one} is there" for one in seen.files], "none seen")
+    return verdict.judged([f"{name} is there" for name in seen.files], "none seen")
 
 
 CHECKS = (

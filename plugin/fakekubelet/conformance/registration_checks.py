@@ -28,13 +28,15 @@ def _each(names: Iterable[str]) -> str:
 @verdict.check("REG-5")
 def registers(seen: Evidence) -> Result:
     """Registers every resource in time."""
-    if any(one.version != constants.VERSION or _bad_name(one.resource_name) for one in seen.registrations):
+    if any(attempt.version != constants.VERSION or _bad_name(attempt.resource_name) for attempt in seen.registrations):
         return verdict.unjudged("the kubelet refuses version or name, which other checks tell")
-    accepted = {one.resource_name for one in seen.accepted}
-    missing = [one for one in seen.resources if one not in accepted]
+    accepted = {attempt.resource_name for attempt in seen.accepted}
+    missing = [resource for resource in seen.resources if resource not in accepted]
     if accepted and not missing:
         return verdict.kept(f"{len(accepted)} resource(s): {_each(accepted)}")
-    errors = [f"{one.resource_name}: {one.error}" for one in seen.registrations if one.error is not None]
+    errors = [
+        f"{attempt.resource_name}: {attempt.error}" for attempt in seen.registrations if attempt.error is not None
+    ]
     said = f"; refused: {_each(errors)}" if errors else ""
     printed = f"; it printed: {verdict.end_of(seen.output, _TOLD)}" if seen.output and not seen.registrations else ""
     return verdict.broken(
@@ -47,7 +49,7 @@ def version(seen: Evidence) -> Result:
     """Registers with version v1beta1, the only one there is."""
     if not seen.registrations:
         return _SILENT
-    wrong = [repr(one.version) for one in seen.registrations if one.version != constants.VERSION]
+    wrong = [repr(attempt.version) for attempt in seen.registrations if attempt.version != constants.VERSION]
     return verdict.judged([f"sent {_each(wrong)}"] if wrong else [], constants.VERSION)
 
 
@@ -56,7 +58,7 @@ def resource_name(seen: Evidence) -> Result:
     """Registers under a valid extended resource name."""
     if not seen.registrations:
         return _SILENT
-    names = {one.resource_name for one in seen.registrations}
+    names = {attempt.resource_name for attempt in seen.registrations}
     return verdict.judged([f"{name!r} is refused" for name in sorted(names) if _bad_name(name)], _each(names))
 
 
@@ -70,7 +72,7 @@ def endpoint_name(seen: Evidence) -> Result:
     if not seen.registrations:
         return _SILENT
     directory, faults = seen.settings.plugin_dir, []
-    names = sorted({one.endpoint for one in seen.registrations})
+    names = sorted({attempt.endpoint for attempt in seen.registrations})
     for name in names:
         if not evidence.is_inside(directory, name) or name == constants.KUBELET_SOCKET:
             faults.append(f"{name!r} is not a bare file name of its own")
@@ -82,11 +84,11 @@ def endpoint_name(seen: Evidence) -> Result:
 @verdict.check("REG-15", "PIT-5")
 def endpoint_unique(seen: Evidence) -> Result:
     """Uses a socket name that no other process of it has used."""
-    used = [{one.endpoint for one in life.registrations if one.error is None} for life in seen.instances]
+    used = [{attempt.endpoint for attempt in life.registrations if attempt.error is None} for life in seen.instances]
     used = [names for names in used if names]
     if len(used) < 2:
         return verdict.unjudged("only one process was seen to register")
-    again = set().union(*(one & other for one, other in itertools.combinations(used, 2)))
+    again = set().union(*(some & other for some, other in itertools.combinations(used, 2)))
     return verdict.judged(
         [f"{_each(again)} is used by one process after the other"] if again else [], f"{len(used)} processes compared"
     )
@@ -98,15 +100,15 @@ def serves_before_registering(seen: Evidence) -> Result:
     if not seen.registrations:
         return _SILENT
     judged, used = [], set()
-    for one in seen.registrations:
+    for attempt in seen.registrations:
         # A kubelet deletes sockets when it starts (contract REG-2): to insist on one is another fault, told elsewhere.
-        is_new, waited = one.endpoint not in used, one.time > seen.waited_until or one.error is None
-        if is_new and waited and evidence.is_inside(seen.settings.plugin_dir, one.endpoint):
-            judged.append(one)
-        used.add(one.endpoint)
+        is_new, waited = attempt.endpoint not in used, attempt.time > seen.waited_until or attempt.error is None
+        if is_new and waited and evidence.is_inside(seen.settings.plugin_dir, attempt.endpoint):
+            judged.append(attempt)
+        used.add(attempt.endpoint)
     if not judged:
         return verdict.unjudged("no socket of a sane name that the kubelet had not deleted")
-    early = [one.endpoint for one in judged if not one.was_listening]
+    early = [attempt.endpoint for attempt in judged if not attempt.was_listening]
     return verdict.judged(
         [f"nobody listened on {_each(early)} when Register was called"] if early else [], f"{len(judged)} socket(s)"
     )
@@ -117,8 +119,8 @@ def register_deadline(seen: Evidence) -> Result:
     """Waits for Register longer than the 10 s that the kubelet may take to dial back."""
     if not seen.registrations:
         return _SILENT
-    waits = [one.deadline_s for one in seen.registrations if one.deadline_s is not None]
-    short = [f"{one:.1f} s" for one in waits if one < _DIAL_S - 0.5]
+    waits = [attempt.deadline_s for attempt in seen.registrations if attempt.deadline_s is not None]
+    short = [f"{wait_s:.1f} s" for wait_s in waits if wait_s < _DIAL_S - 0.5]
     return verdict.judged(
         [f"gives up after {_each(short)}"] if short else [], f"at least {min(waits):.0f} s" if waits else "no deadline"
     )
@@ -132,7 +134,7 @@ def options_agree(seen: Evidence) -> Result:
     faults = []
     for resource, options in sorted(seen.options.items()):
         answered = options.pre_start_required, options.preferred_allocation
-        sent = {one.request_options for one in seen.accepted if one.resource_name == resource}
+        sent = {attempt.request_options for attempt in seen.accepted if attempt.resource_name == resource}
         if sent - {answered}:
             faults.append(
                 f"{resource} registered with {_words(next(iter(sent - {answered})))}, says {_words(answered)}"
@@ -149,14 +151,18 @@ def _words(options: tuple[bool, bool] | None) -> str:
 @verdict.check("REG-7", "REG-8")
 def options_in_time(seen: Evidence) -> Result:
     """Answers GetDevicePluginOptions in time."""
-    failed = [one.error for one in seen.registrations if one.error and "device plugin options" in one.error]
+    failed = [
+        attempt.error for attempt in seen.registrations if attempt.error and "device plugin options" in attempt.error
+    ]
     if failed:
         return verdict.broken(_each(failed))
     if not seen.options:
         return verdict.unjudged("no options were received")
-    slow = {one: options.duration_s for one, options in seen.options.items()}
+    slow = {resource: options.duration_s for resource, options in seen.options.items()}
     limit = seen.settings.limits.options_s
-    faults = [f"{one} took {took:.1f} s, over {limit:g} s" for one, took in sorted(slow.items()) if took > limit]
+    faults = [
+        f"{resource} took {took:.1f} s, over {limit:g} s" for resource, took in sorted(slow.items()) if took > limit
+    ]
     return verdict.judged(faults, f"at most {max(slow.values()) * 1000:.0f} ms")
 
 
@@ -165,8 +171,10 @@ def registers_once(seen: Evidence) -> Result:
     """Never registers while the kubelet already listens to it."""
     if not seen.accepted:
         return verdict.unjudged("no registration was accepted")
-    doubles = [one.resource_name for one in seen.registrations if one.streams_before]
-    faults = [f"{doubles.count(one)} time(s) for {one} with a stream open" for one in sorted(set(doubles))]
+    doubles = [attempt.resource_name for attempt in seen.registrations if attempt.streams_before]
+    faults = [
+        f"{doubles.count(resource)} time(s) for {resource} with a stream open" for resource in sorted(set(doubles))
+    ]
     return verdict.judged(faults, f"{len(seen.registrations)} registration(s) seen")
 
 

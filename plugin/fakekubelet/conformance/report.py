@@ -22,26 +22,26 @@ _COLORS = {Verdict.KEPT: "32", Verdict.BROKEN: "31", Verdict.UNJUDGED: "2"}
 
 def counts(findings: Sequence[Finding]) -> dict[str, int]:
     """Return how often each verdict was given."""
-    found = collections.Counter(str(one.result.verdict) for one in findings)
-    return {str(one): found[one] for one in Verdict}
+    found = collections.Counter(str(finding.result.verdict) for finding in findings)
+    return {str(verdict): found[verdict] for verdict in Verdict}
 
 
 def table(findings: Sequence[Finding], *, width: int, color: bool) -> str:
     """Return one row a check, grouped; the evidence is wrapped to *width* columns."""
-    name_width = max(len(one.check.name) for one in findings)
+    name_width = max(len(finding.check.name) for finding in findings)
     indent = name_width + 11
     lines: list[str] = []
     group = ""
-    for one in findings:
-        if one.group != group:
-            group = one.group
+    for finding in findings:
+        if finding.group != group:
+            group = finding.group
             lines += ["", f"{group.capitalize()}"]
-        mark = f"{_MARKS[one.result.verdict]:6}"
+        mark = f"{_MARKS[finding.result.verdict]:6}"
         if color:
-            mark = f"\x1b[{_COLORS[one.result.verdict]}m{mark}\x1b[0m"
-        facts = f" ({', '.join(one.check.facts)})" if one.result.verdict is Verdict.BROKEN else ""
-        said = textwrap.wrap(" ".join(f"{one.result.evidence}{facts}".split()), max(30, width - indent)) or [""]
-        lines.append(f"  {one.check.name:{name_width}} {mark} {said[0]}")
+            mark = f"\x1b[{_COLORS[finding.result.verdict]}m{mark}\x1b[0m"
+        facts = f" ({', '.join(finding.check.facts)})" if finding.result.verdict is Verdict.BROKEN else ""
+        said = textwrap.wrap(" ".join(f"{finding.result.evidence}{facts}".split()), max(30, width - indent)) or [""]
+        lines.append(f"  {finding.check.name:{name_width}} {mark} {said[0]}")
         lines += [" " * (indent - 1) + more for more in said[1:]]
     total = counts(findings)
     lines += ["", ", ".join(f"{number} {verdict}" for verdict, number in total.items())]
@@ -57,14 +57,14 @@ def as_json(findings: Sequence[Finding], seen: Evidence) -> str:
         "counts": counts(findings),
         "checks": [
             {
-                "name": one.check.name,
-                "group": one.group,
-                "claim": one.check.claim,
-                "contract": list(one.check.facts),
-                "verdict": str(one.result.verdict),
-                "evidence": one.result.evidence,
+                "name": finding.check.name,
+                "group": finding.group,
+                "claim": finding.check.claim,
+                "contract": list(finding.check.facts),
+                "verdict": str(finding.result.verdict),
+                "evidence": finding.result.evidence,
             }
-            for one in findings
+            for finding in findings
         ],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -81,13 +81,13 @@ def as_junit(findings: Sequence[Finding]) -> str:
         skipped=str(total[Verdict.UNJUDGED]),
         errors="0",
     )
-    for one in findings:
-        case = ElementTree.SubElement(suite, "testcase", classname=one.group, name=one.check.name)
-        said = _xml_text(one.result.evidence)
-        if one.result.verdict is Verdict.BROKEN:
+    for finding in findings:
+        case = ElementTree.SubElement(suite, "testcase", classname=finding.group, name=finding.check.name)
+        said = _xml_text(finding.result.evidence)
+        if finding.result.verdict is Verdict.BROKEN:
             failure = ElementTree.SubElement(case, "failure", message=said)
-            failure.text = f"{one.check.claim} ({', '.join(one.check.facts)})"
-        elif one.result.verdict is Verdict.UNJUDGED:
+            failure.text = f"{finding.check.claim} ({', '.join(finding.check.facts)})"
+        elif finding.result.verdict is Verdict.UNJUDGED:
             ElementTree.SubElement(case, "skipped", message=said)
         else:
             ElementTree.SubElement(case, "system-out").text = said
@@ -97,4 +97,4 @@ def as_junit(findings: Sequence[Finding]) -> str:
 
 def _xml_text(text: str) -> str:
     """Drop what XML cannot hold: a plugin's words are its own."""
-    return "".join(one if one.isprintable() else " " for one in text)
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -39,10 +39,10 @@ def write(directory: Path, held: pod_devices.PodDevices, healthy: dict[str, set[
             "PodUID": pod_uid,
             "ContainerName": container,
             "ResourceName": resource,
-            "DeviceIDs": {str(node): sorted(ids) for node, ids in one.per_numa.items()},
-            "AllocResp": base64.b64encode(one.response.SerializeToString(deterministic=True)).decode(),
+            "DeviceIDs": {str(node): sorted(ids) for node, ids in devices.per_numa.items()},
+            "AllocResp": base64.b64encode(devices.response.SerializeToString(deterministic=True)).decode(),
         }
-        for pod_uid, container, resource, one in held
+        for pod_uid, container, resource, devices in held
     ]
     data = {
         "PodDeviceEntries": entries,

@@ -100,7 +100,7 @@ class ClientTable:
 
     async def drop(self, resource: str) -> None:
         """Drop every client of *resource*, though nothing happened to it."""
-        for client in [one for one in self._table.values() if one.resource == resource]:
+        for client in [known for known in self._table.values() if known.resource == resource]:
             await self._disconnect(client)
 
     async def stop(self) -> None:

@@ -100,7 +100,7 @@ class DeviceAllocation:
         """Return the merged answers of all resources, in random order (contract AL-12)."""
         held = list(self._manager.pod_devices.of_container(pod_uid, container).values())
         self._rng.shuffle(held)
-        return container_options.merge(one.response for one in held)
+        return container_options.merge(devices.response for devices in held)
 
     async def _allocate_resources(
         self, owner: pod.Pod, container: pod.Container, reusable: dict[str, set[str]]
@@ -138,7 +138,7 @@ class DeviceAllocation:
             split=lambda free: numa.split(
                 manager.all_devices.get(resource, {}), free, self._hints.get((uid, container))
             ),
-            reserve=lambda one: manager.allocated.setdefault(resource, set()).add(one),
+            reserve=lambda device_id: manager.allocated.setdefault(resource, set()).add(device_id),
             rng=self._rng,
         )
         try:
@@ -189,12 +189,14 @@ class DeviceAllocation:
             raise DeviceError(f"no containers return in allocation response {reply}")
         per_numa: pod_devices.DevicesPerNUMA = {}
         known = manager.all_devices.get(resource, {})
-        for one in sorted(chosen):
-            if one not in known:
-                self.hazards.append(f"{resource}: device {one} vanished while it was being allocated (contract LW-13)")
-            nodes = known[one].numa_nodes if one in known else ()
+        for device_id in sorted(chosen):
+            if device_id not in known:
+                self.hazards.append(
+                    f"{resource}: device {device_id} vanished while it was being allocated (contract LW-13)"
+                )
+            nodes = known[device_id].numa_nodes if device_id in known else ()
             for node in nodes or (pod_devices.WITHOUT_TOPOLOGY,):
-                per_numa.setdefault(node, []).append(one)
+                per_numa.setdefault(node, []).append(device_id)
         manager.pod_devices.insert(uid, container, resource, pod_devices.Held(per_numa, reply.container_responses[0]))
 
     async def _pre_start(self, uid: str, container: str, resource: str) -> None:

@@ -99,17 +99,20 @@ class DeviceManager:
 
     def list_received(self, resource: str, messages: Iterable[pluginapi.Device], *, is_first: bool) -> None:
         """Replace all that is known of *resource* (contract LW-2); *is_first* of its stream."""
-        devices = device.of_messages(messages)
+        listed = device.of_messages(messages)
         before = self.all_devices.get(resource, {})
-        changed = [one.id for one in devices if one.id not in before or before[one.id].health != one.health]
-        self.all_devices[resource] = {one.id: one for one in devices}
+        changed = [each.id for each in listed if each.id not in before or before[each.id].health != each.health]
+        self.all_devices[resource] = {each.id: each for each in listed}
         # An ID that is sent twice with different health lands in both sets and counts twice (contract LW-4).
-        self.healthy[resource] = {one.id for one in devices if one.is_healthy}
-        self.unhealthy[resource] = {one.id for one in devices if not one.is_healthy}
-        repeated = tuple(sorted(one for one, count in collections.Counter(d.id for d in devices).items() if count > 1))
-        entries = {one.id: (one.health, one.numa_nodes) for one in devices}
+        self.healthy[resource] = {each.id for each in listed if each.is_healthy}
+        self.unhealthy[resource] = {each.id for each in listed if not each.is_healthy}
+        counted = collections.Counter(each.id for each in listed)
+        repeated = tuple(sorted(device_id for device_id, count in counted.items() if count > 1))
+        entries = {each.id: (each.health, each.numa_nodes) for each in listed}
         self._on_list(resource, device.DeviceList(time.monotonic(), entries, repeated, is_first))
-        for pod_uid in {holder for one in changed if (holder := self.pod_devices.holder_of(one)) is not None}:
+        for pod_uid in {
+            holder for device_id in changed if (holder := self.pod_devices.holder_of(device_id)) is not None
+        }:
             self._on_health(pod_uid)  # contract HS-4; a vanished ID is not in `changed` (contract HS-5)
         self.save_checkpoint()
         self._ring()
@@ -155,7 +158,9 @@ class DeviceManager:
         """Return ID to health as it counts now: all unhealthy once the plugin is gone."""
         devices = self.all_devices.get(resource, {})
         unhealthy = {
-            one: constants.UNHEALTHY if one not in devices or devices[one].is_healthy else devices[one].health
-            for one in self.unhealthy.get(resource, ())
+            device_id: constants.UNHEALTHY
+            if device_id not in devices or devices[device_id].is_healthy
+            else devices[device_id].health
+            for device_id in self.unhealthy.get(resource, ())
         }
         return dict(sorted((unhealthy | dict.fromkeys(self.healthy.get(resource, ()), constants.HEALTHY)).items()))

@@ -104,12 +104,19 @@ def merge(
     None stands for a resource with no preference, an empty list for one that no node can satisfy.
     """
     everywhere = mask_of(machine_nodes)
-    lists = [[Hint(None, True)] if one is None else list(one) or [Hint(None, False)] for one in per_resource]
+    lists = [
+        [Hint(None, True)] if hints_of_one is None else list(hints_of_one) or [Hint(None, False)]
+        for hints_of_one in per_resource
+    ]
     lists = lists or [[Hint(None, True)]]
     if policy is Policy.SINGLE_NUMA_NODE:
-        lists = [[h for h in one if h.preferred and (h.mask is None or h.mask.bit_count() == 1)] for one in lists]
+        lists = [
+            [h for h in hints_of_one if h.preferred and (h.mask is None or h.mask.bit_count() == 1)]
+            for hints_of_one in lists
+        ]
     widest_need = max(
-        (min((h.mask.bit_count() for h in one if h.mask is not None), default=0) for one in lists), default=0
+        (min((h.mask.bit_count() for h in hints_of_one if h.mask is not None), default=0) for hints_of_one in lists),
+        default=0,
     )
     best: Hint | None = None
     for combination in itertools.product(*lists):
@@ -139,8 +146,8 @@ def split(devices: Mapping[str, Device], available: Set[str], hint: Hint | None)
 def _intersect(everywhere: int, combination: Sequence[Hint]) -> Hint:
     masks = [hint.mask for hint in combination if hint.mask is not None]
     mask = everywhere
-    for one in masks:
-        mask &= one
+    for narrower in masks:
+        mask &= narrower
     return Hint(mask, all(hint.preferred for hint in combination) and len(set(masks)) <= 1)
 
 

@@ -80,8 +80,10 @@ class PodResourcesServer(podresourcesapi_grpc.PodResourcesListerServicer):
         """Return all active pods, those without devices included; frees those of the others (contract PR-1, PR-9)."""
         await self._throttle(context)
         self._manager.update_allocated()
-        active = [one for one in self._pods() if one.is_active]
-        return podresourcesapi.ListPodResourcesResponse(pod_resources=[self._pod_resources(one.pod) for one in active])
+        active = [known for known in self._pods() if known.is_active]
+        return podresourcesapi.ListPodResourcesResponse(
+            pod_resources=[self._pod_resources(known.pod) for known in active]
+        )
 
     async def GetAllocatableResources(
         self,
@@ -93,9 +95,9 @@ class PodResourcesServer(podresourcesapi_grpc.PodResourcesListerServicer):
         devices: list[podresourcesapi.ContainerDevices] = []
         for resource, healthy in sorted(self._manager.healthy.items()):
             known = self._manager.all_devices.get(resource, {})
-            for one in sorted(healthy & known.keys()):
-                if not known[one].has_empty_topology:
-                    devices += _entries(resource, one, known[one].numa_nodes)
+            for device_id in sorted(healthy & known.keys()):
+                if not known[device_id].has_empty_topology:
+                    devices += _entries(resource, device_id, known[device_id].numa_nodes)
         return podresourcesapi.AllocatableResourcesResponse(devices=devices)
 
     async def Get(
@@ -106,7 +108,7 @@ class PodResourcesServer(podresourcesapi_grpc.PodResourcesListerServicer):
         """Return one pod by name and namespace (contract PR-5)."""
         await self._throttle(context)
         wanted = (request.pod_name, request.pod_namespace)
-        found = next((one.pod for one in self._pods() if (one.pod.name, one.pod.namespace) == wanted), None)
+        found = next((known.pod for known in self._pods() if (known.pod.name, known.pod.namespace) == wanted), None)
         if found is None:
             text = f"pod {request.pod_name} in namespace {request.pod_namespace} not found"
             await context.abort(grpc.StatusCode.UNKNOWN, text)
@@ -116,13 +118,13 @@ class PodResourcesServer(podresourcesapi_grpc.PodResourcesListerServicer):
         if not self._limit.allows():
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected by rate limit")
 
-    def _pod_resources(self, one: pod.Pod) -> podresourcesapi.PodResources:
-        shown = [*(container for container in one.init_containers if container.is_sidecar), *one.containers]
+    def _pod_resources(self, spec: pod.Pod) -> podresourcesapi.PodResources:
+        shown = [*(container for container in spec.init_containers if container.is_sidecar), *spec.containers]
         return podresourcesapi.PodResources(
-            name=one.name,
-            namespace=one.namespace,
+            name=spec.name,
+            namespace=spec.namespace,
             containers=[
-                podresourcesapi.ContainerResources(name=container.name, devices=self._devices(one.uid, container.name))
+                podresourcesapi.ContainerResources(name=container.name, devices=self._devices(spec.uid, container.name))
                 for container in shown
             ],
         )
@@ -130,8 +132,8 @@ class PodResourcesServer(podresourcesapi_grpc.PodResourcesListerServicer):
     def _devices(self, uid: str, container: str) -> list[podresourcesapi.ContainerDevices]:
         devices: list[podresourcesapi.ContainerDevices] = []
         for resource, held in sorted(self._manager.pod_devices.of_container(uid, container).items()):
-            for one, nodes in sorted(held.numa_nodes.items()):
-                devices += _entries(resource, one, nodes)
+            for device_id, nodes in sorted(held.numa_nodes.items()):
+                devices += _entries(resource, device_id, nodes)
         return devices
 
 

@@ -91,10 +91,10 @@ def allocated_resources_status(
         held = manager.pod_devices.of_container(admitted.uid, container.name)
         status[container.name] = {
             resource: {
-                one: constants.HEALTHY
-                if one not in (known := manager.all_devices.get(resource, {})) or known[one].is_healthy
+                device_id: constants.HEALTHY
+                if device_id not in (known := manager.all_devices.get(resource, {})) or known[device_id].is_healthy
                 else constants.UNHEALTHY
-                for one in sorted(entry.device_ids)
+                for device_id in sorted(entry.device_ids)
             }
             for resource, entry in sorted(held.items())
         }
