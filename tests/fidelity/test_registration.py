@@ -140,6 +140,27 @@ async def test_reg_9_an_absolute_endpoint_is_joined_to_the_directory(
     await node.shows(resource, 1, 1)
 
 
+async def test_reg_9_a_percent_that_begins_nothing_is_refused_at_once(node: Node, make_plugin: Make) -> None:
+    plugin = await make_plugin("a", register=False, endpoint="100%.sock")
+
+    said = await refusal_of(plugin)
+
+    assert said.startswith("failed to dial device plugin: ")
+    assert said.endswith('invalid URL escape "%.s"')
+
+
+@pytest.mark.parametrize("endpoint", ["uri%2Fname.sock", "uri#name.sock", "uri?name.sock"])
+async def test_reg_9_a_name_that_means_something_in_a_uri_is_looked_for_elsewhere(
+    node: Node, make_plugin: Make, endpoint: str
+) -> None:
+    plugin = await make_plugin("a", register=False, endpoint=endpoint)
+    registering = asyncio.create_task(refusal_of(plugin))
+    await asyncio.sleep(0.2)  # time for the call to reach the kubelet
+    await node.pass_time(11)
+
+    assert await registering == "failed to dial device plugin: context deadline exceeded"
+
+
 async def first_request(path: Path, method: str, *, until: asyncio.Event) -> dict[str, str]:
     """Serve just enough HTTP/2 on `path` for a client to call `method`, and return the headers that it sent."""
     headers: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
@@ -222,6 +243,26 @@ async def test_reg_14_after_a_failed_second_registration_the_end_of_the_first_is
     await old.stop()
 
     assert await node.numbers(resource, settled=True) == (1, 1)
+
+
+async def test_reg_20_when_the_newcomer_ends_the_first_plugin_hears_nothing_and_only_register_brings_it_back(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    first = await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    newcomer = await make_plugin("b", "c")
+    await node.shows(resource, 2, 2)
+
+    await newcomer.stop()
+
+    await node.shows(resource, 2, 0)
+    await first.send(devices("a", "d"))  # its stream is still read
+    await node.shows(resource, 2, 2)
+    assert first.count("ListAndWatch") == 1
+    assert "has been stopped" in (await node.fails(pod.simple("stopped", {resource: 1}))).message
+    await first.register()
+    await node.shows(resource, 2, 2)
+    await node.runs(pod.simple("again", {resource: 1}))
 
 
 def notices(plugin: StubPlugin) -> list[tuple[bool, str]]:
