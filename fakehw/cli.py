@@ -11,13 +11,27 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
-from fakehw.commands import build, completion, events, list_devices, plug, scenario, set_health, top, topology, unplug
+from fakehw.commands import (
+    build,
+    completion,
+    demo,
+    events,
+    list_devices,
+    plug,
+    scenario,
+    set_health,
+    top,
+    topology,
+    unplug,
+)
 from fakehw.errors import FakehwError, InputError, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-COMMANDS: Final = (build, list_devices, set_health, plug, unplug, events, top, scenario, topology, completion)
+COMMANDS: Final = (
+    build, list_devices, set_health, plug, unplug, events, top, scenario, topology, demo, completion,
+)  # fmt: skip  # one list
 """In the order in which help lists them."""
 
 _DESCRIPTION: Final = """\
@@ -35,9 +49,14 @@ _EXAMPLES: Final = """\
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     gc.freeze()  # what is loaded stays to the end, and need not be looked through for garbage when it comes
-    output.prepare()
+    return carry_out("fakehw", make_parser, argv)
+
+
+def carry_out(name: str, make: Callable[[], parser.Parser], argv: Sequence[str] | None) -> int:
+    """Run the command that `argv` names; return its exit code. Errors begin with `name`; `make` makes the parser."""
+    output.prepare(name)
     try:
-        whole = make_parser()
+        whole = make()
         arguments = whole.parse_args(argv)
         arguments.parser = whole
         run: Callable[[object], int | None] = arguments.run

@@ -20,11 +20,13 @@ from fakehw.errors import InputError
 _DESCRIPTORS: Final = (0, 1, 2)
 
 
-def prepare() -> None:
-    """Make the standard streams safe to use, once, before anything is opened.
+def prepare(name: str) -> None:
+    """Make the standard streams safe to use, once, before anything is opened; remarks begin with `name` from now on.
 
     A descriptor that the shell closed (`>&-`) would else be the next directory that is opened.
     """
+    global _name  # as the standard streams are, it is the process's
+    _name = name
     for fd in _DESCRIPTORS:
         try:
             os.fstat(fd)
@@ -56,9 +58,12 @@ def confirm(text: str) -> None:
         end()
 
 
+_name = "fakehw"
+
+
 def remark(line: str) -> None:
     """Print a remark or an error; where it cannot be written it is lost."""
-    complain(f"fakehw: {line}")
+    complain(f"{_name}: {line}")
 
 
 def complain(line: str) -> None:

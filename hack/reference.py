@@ -1,4 +1,4 @@
-"""Write docs/reference-flags.md from the parsers of both commands: `make reference`."""
+"""Write docs/reference-flags.md from the parsers of the commands: `make reference`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HEAD = """\
 # Flags
 
 Made by `make reference` from the commands themselves; `--help` says the same. A flag wins over its variable.
-Exit codes of `fakehw`: 0 done, 1 the system or the tree refused, 2 what was given breaks a rule, 130 Ctrl-C. Of
-`fakehw-plugin`: 0 after SIGTERM or SIGINT, 2 for a bad flag, 1 for a bug.
+Exit codes of `fakehw` and `fakehw-fleet`: 0 done, 1 the system or the tree refused, 2 what was given breaks a rule, 130
+Ctrl-C. Of `fakehw-plugin`: 0 after SIGTERM or SIGINT, 2 for a bad flag, 1 for a bug.
 """
 
 
@@ -26,6 +26,7 @@ def page() -> str:
     for name in [name for name in os.environ if name.startswith("FAKEHW_") or name == "NODE_NAME"]:
         del os.environ[name]  # defaults would be taken from them
     from fakehw import cli as fakehw_cli
+    from fakehw_fleet import cli as fleet_cli
     from fakehw_plugin import cli as plugin_cli
 
     lines = [HEAD, "## fakehw-plugin\n", "| Flag | Variable | Default | |", "|---|---|---|---|"]
@@ -33,7 +34,10 @@ def page() -> str:
         f"| `{flag.name} {flag.metavar}` | `{flag.env}` | {code(flag.default)} | {cell(flag.help)} |"
         for flag in plugin_cli.FLAGS
     )
-    for words, parser in commands("fakehw", fakehw_cli.make_parser()):
+    for words, parser in (
+        *commands("fakehw", fakehw_cli.make_parser()),
+        *commands("fakehw-fleet", fleet_cli.make_parser()),
+    ):
         lines += ["", f"## {words}", "", cell((parser.description or "").replace("\n", " ")), ""]
         rows = [row for action in parser._actions if (row := row_of(action))]
         if rows:

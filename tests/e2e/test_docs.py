@@ -19,6 +19,7 @@ import pytest
 from fakehw import cli, load_topology
 from fakehw.scenario import script
 from fakehw.spec import check
+from fakehw_fleet import cli as fleet_cli
 from fakehw_plugin import cli as plugin_cli
 from tests import running
 
@@ -139,8 +140,10 @@ def test_every_spec_that_is_shipped_is_valid() -> None:
 
 def commands(page: Path) -> list[str]:
     """Return the commands of ours that a page shows, without what follows them on the line."""
-    shown = re.findall(r"^(?: {4,}|\$ )((?:fakehw|fakehw-plugin) (?:.*\\\n)*.*)", page.read_text(), re.MULTILINE)
-    inline = re.findall(r"`(fakehw(?:-plugin)? [a-z-][^`\n]*)`", page.read_text())
+    shown = re.findall(
+        r"^(?: {4,}|\$ )((?:fakehw|fakehw-plugin|fakehw-fleet) (?:.*\\\n)*.*)", page.read_text(), re.MULTILINE
+    )
+    inline = re.findall(r"`(fakehw(?:-plugin|-fleet)? [a-z-][^`\n]*)`", page.read_text())
     return [re.split(r"  +#| +[|&>]| *;|  +or | {3,}", one.replace("\\\n", " "))[0] for one in (*shown, *inline)]
 
 
@@ -158,6 +161,8 @@ def test_every_command_in_a_page_is_one_that_there_is(page: Path, capsys: pytest
                 if len(arguments) == 1 and known:
                     continue
                 cli.make_parser().parse_args(arguments)
+            elif name == "fakehw-fleet":
+                fleet_cli.make_parser().parse_args(arguments)
             else:
                 plugin_cli.parser().parse_args(arguments)
         except SystemExit:

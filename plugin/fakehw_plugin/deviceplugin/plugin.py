@@ -11,8 +11,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from fakehw_plugin import logs
-from fakehw_plugin.deviceplugin import directory, endpoint, neighbours, session
+from fakehw_plugin.deviceplugin import endpoint, neighbours, session
 from fakehw_plugin.deviceplugin.device_list import DeviceList
+from fakehw_plugin.deviceplugin.directory import KubeletDirectory
 from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ class DevicePlugin:
     """Serves inventories to the kubelet of `plugin_dir` while it is entered. An inventories.Rim.
 
     `root` is the tree, `host_root` the same tree as the container runtime sees it. `pod_resources` is asked whether
-    the kubelet has us still when another plugin ended. `on_allocated` is called with what
-    was handed out, `on_live` when a resource is registered. With `class_paths`, which finds the directories of a
-    resource's classes, the faults that are written there are played.
+    the kubelet has us still when another plugin ended. `on_allocated` is called with what was handed out, `on_live`
+    when a resource is registered. With `class_paths`, which finds the directories of a resource's classes, the faults
+    that are written there are played. `directory` stands in for one that is watched by itself, where many are.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class DevicePlugin:
         on_allocated: Callable[[Iterable[DeviceID]], None],
         on_live: Callable[[], None],
         class_paths: Callable[[str], Iterable[str]] | None = None,
+        directory: KubeletDirectory | None = None,
     ) -> None:
         self.sessions: dict[str, session.Session] = {}
         self.lists: dict[str, DeviceList] = {}
         """What ListAndWatch sends, by resource."""
         self._plugin_dir = plugin_dir
-        self._directory = directory.KubeletDirectory(plugin_dir)
+        self._directory = directory if directory is not None else KubeletDirectory(plugin_dir)
         self._make_servicer = functools.partial(
             DevicePluginServicer,
             root=str(root),

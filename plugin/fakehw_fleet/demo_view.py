@@ -1,4 +1,4 @@
-"""The demo's tables: what `kubectl get` would show, and the live one of `make demo PLAY=1`."""
+"""The demo's tables: what `kubectl get` would show, and the live one of `fakehw demo --play`."""
 
 from __future__ import annotations
 
@@ -73,5 +73,5 @@ async def play(cluster: LocalCluster, root: Path) -> None:
                 f"Ctrl-C ends it and cleans up.\n\n{shown}",
                 flush=True,
             )
-        await cluster.wait_for(lambda: view() != shown, timeout=float("inf"))  # noqa: B023  # waited for at once
+        await cluster.wait_for(lambda: view() != shown, timeout=float("inf"))  # waited for at once  # noqa: B023  # waited for at once
         await asyncio.sleep(0.02)  # one picture for what changes together

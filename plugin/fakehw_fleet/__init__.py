@@ -1,0 +1,9 @@
+"""A fleet of fake nodes: the tree, a fake kubelet and the plugin for every node, in one process.
+
+The composition of the other packages, which do not know each other; nobody imports this one.
+
+members      which nodes there are                     plugins      the plugins of all nodes on one tree
+directories  all kubelet directories, one watch        local        nodes on a scheduler of our own, no cluster
+table        what people see of it                     metrics      what Prometheus sees
+demo         the story of the tutorial                 cli          the command `fakehw-fleet`
+"""

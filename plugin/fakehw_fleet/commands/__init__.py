@@ -1,0 +1,1 @@
+"""One module a command: `add(commands)` describes it, `run(arguments)` carries it out."""

@@ -1,0 +1,168 @@
+"""`fakehw-fleet up`: bring a fleet up and show it until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fakehw import durations, output, parser
+from fakehw.errors import InputError
+from fakehw.spec import check
+from fakehw_fleet import resized
+from fakehw_plugin import config, logs
+from fakehw_plugin.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fakehw.spec.topology import Topology
+    from fakehw_fleet.local import LocalFleet
+
+_EVERY_S: Final = 0.5
+"""Between two looks at all nodes."""
+_MAX_NODES: Final = 10_000
+_ROOM: Final = 1 << 30
+_EXAMPLES: Final = """\
+  fakehw-fleet up gpu-server                            # four servers with 8 GPUs each, no cluster needed
+  fakehw-fleet up gpu-server --nodes 100 --plain        # lines instead of a table
+  fakehw-fleet up my.yaml --pods pods.yaml --root /tmp/tree
+  fakehw scenario run random-failures --root /tmp/tree  # meanwhile, from another terminal"""
+
+
+def add(commands: parser.Commands) -> None:
+    """Add the command."""
+    command = parser.add_command(
+        commands,
+        "up",
+        "bring up every node of a topology, each with a fake kubelet and the real plugin, until Ctrl-C",
+        run=run,
+        examples=_EXAMPLES,
+    )
+    command.add_argument(
+        "spec", metavar="SPEC", help="a topology in YAML, - for stdin, or a name that `fakehw topology show` knows"
+    )
+    command.add_argument(
+        "--nodes", metavar="NUMBER", type=_count, help="so many nodes in the spec's range, whatever it says"
+    )
+    command.add_argument(
+        "--root", metavar="DIR", type=Path, help="where the tree is to be, and to stay (default: in a temporary place)"
+    )
+    parser.add_domain(command)
+    command.add_argument(
+        "--pods",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="pods to run, as local processes; may be given several times",
+    )
+    command.add_argument("--plain", action="store_true", help="a line for each change, on a terminal too")
+    command.add_argument(
+        "--http", metavar="IP:PORT", type=_address, help="serve /metrics, /healthz and /readyz here, such as :9120"
+    )
+    command.add_argument(
+        "--for",
+        dest="for_s",
+        metavar="DURATION",
+        type=parser.duration,
+        help="end after this time, once all nodes are ready; with exit code 1 if they are not by then",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Bring it up, and take it down whatever happens."""
+    topology = _topology(arguments)
+    with contextlib.suppress(asyncio.CancelledError):
+        return asyncio.run(_interruptible(arguments, topology))
+    return 0
+
+
+async def _interruptible(arguments: argparse.Namespace, topology: Topology) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await _local(arguments, topology)
+
+
+async def _local(arguments: argparse.Namespace, topology: Topology) -> int:
+    from fakehw_fleet import local  # gRPC, which --help can do without
+
+    texts = [_read(path) for path in arguments.pods]
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fakehw-fleet-", dir="/tmp")))
+        memory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fakehw-fleet-", dir=_roomy_place()))
+        root = arguments.root or Path(memory) / "tree"
+        with (scratch / "plugin.log").open("w") as log:
+            logs.configure(level="info", format_="json", stream=log)
+            async with local.LocalFleet(topology, root, domain=arguments.domain, tell=output.remark) as fleet:
+                output.remark(f"tree: {root}; plugins' log: {log.name}")
+                for text in texts:
+                    await fleet.cluster.apply(text)
+                return await _show(arguments, fleet)
+
+
+async def _show(arguments: argparse.Namespace, fleet: LocalFleet) -> int:
+    """Show the fleet until it is to end; return the exit code."""
+    from fakehw_fleet import metrics, table
+
+    is_live = sys.stdout.isatty() and not arguments.plain
+    screen = table.Screen(sys.stdout, title=f"fakehw-fleet {arguments.spec}", is_live=is_live)
+    began = time.monotonic()
+    was_ready = False
+    async with metrics.serving(arguments.http, fleet, tell=output.remark):
+        while True:
+            summary = fleet.summary()
+            screen.show(summary)
+            if not was_ready and (was_ready := summary.ready == summary.nodes) and not is_live:
+                output.say_now(f"ready after {durations.shown(time.monotonic() - began)}")
+            if arguments.for_s is not None and time.monotonic() - began >= arguments.for_s:
+                return 0 if was_ready else 1
+            await asyncio.sleep(_EVERY_S)
+
+
+def _roomy_place() -> str:
+    """Return where a tree of many small files costs little: memory, where there is room."""
+    memory = Path("/dev/shm")  # noqa: S108  # a directory of our own is made in it
+    is_roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
+    return str(memory) if is_roomy else "/tmp"  # noqa: S108  # likewise
+
+
+def _topology(arguments: argparse.Namespace) -> Topology:
+    if arguments.spec == "-":
+        topology = check.read_topology(output.given("SPEC -"), source="stdin")
+    else:
+        topology = check.load_topology(arguments.spec)
+    if arguments.nodes is not None:
+        topology = resized.resized(topology, arguments.nodes, source=arguments.spec)
+    return topology
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: {error}: must be a file of pods (--pods)") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MAX_NODES:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1 to {_MAX_NODES}")
+    return int(text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    try:
+        address = config.address(text, flag="--http")
+    except ConfigError as error:
+        raise InputError(str(error)) from None
+    if address is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be IP:PORT, [IPv6]:PORT or :PORT")
+    return address

@@ -1,0 +1,52 @@
+"""The nodes of a fleet: which Kubernetes node each is, and which fake nodes of the tree it owns. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fakehw import resource_name
+from fakehw.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fakehw.spec.topology import Topology
+
+
+@dataclass(slots=True)
+class Member:
+    """One node of the fleet. `name` is its name in Kubernetes: the host of its fake nodes, or the fake node's own."""
+
+    name: str
+    fake_nodes: list[str] = field(default_factory=list)
+    resources: Counter[str] = field(default_factory=Counter)
+    """How many devices the spec lists by resource, classes with none included."""
+
+
+def members_of(topology: Topology) -> list[Member]:
+    """Return the nodes of a topology, in its order; InputError for a fake node that can be no Kubernetes node."""
+    members: dict[str, Member] = {}
+    problems: list[str] = []
+    for node in topology.nodes.values():
+        name = node.host or node.name
+        try:
+            resource_name.check_host(name)
+        except ValueError as error:
+            problems.append(f"nodes.{node.name}: {name!r}: {error}: give it a host")
+            continue
+        member = members.setdefault(name, Member(name))
+        member.fake_nodes.append(node.name)
+        for fake_class in node.classes.values():
+            member.resources[fake_class.resource] += len(fake_class.devices)
+    if problems:
+        raise InputError(*problems[:20])
+    if not members:
+        raise InputError("the spec has no nodes: a fleet must have one at least (SPEC)")
+    return list(members.values())
+
+
+def owners(members: Iterable[Member]) -> Mapping[str, str]:
+    """Return, for each fake node, the name of the member that owns it."""
+    return {fake_node: member.name for member in members for fake_node in member.fake_nodes}

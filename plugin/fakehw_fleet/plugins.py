@@ -1,0 +1,186 @@
+"""The plugin of every node, on one tree: one pump reads it, and each device goes to the node that owns it.
+
+A plugin on a real node reads a tree of its own. Here a thousand share one, which is read and watched once: what the
+pump brings is sorted by node and handed to the node's own inventories, which serve its own kubelet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from fakehw_fleet.directories import Directories
+from fakehw_plugin.deviceplugin.plugin import DevicePlugin
+from fakehw_plugin.deviceplugin.pod_resources import PodResources
+from fakehw_plugin.devices.inventories import Inventories
+from fakehw_plugin.devices.pump import Pump
+from fakehw_plugin.devices.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from fakehw_fleet.members import Member
+    from fakehw_plugin.device import DeviceID
+    from fakehw_plugin.resource_name import ResourceName
+    from fakehw_plugin.tree.known import Changes
+
+RECONCILE_S: Final = 60.0
+QUIET_S: Final = 0.005
+VANISHED_GRACE_S: Final = 30.0
+
+
+class NodePlugin:
+    """The plugin of one node: its inventories and their sessions with its kubelet, while `run` runs."""
+
+    def __init__(
+        self,
+        member: Member,
+        plugin_dir: Path,
+        pod_resources_socket: Path | None,
+        *,
+        root: Path,
+        directories: Directories,
+        counts: Telemetry,
+    ) -> None:
+        pod_resources = PodResources(pod_resources_socket)
+        self.device_plugin = DevicePlugin(
+            plugin_dir,
+            root=root,
+            host_root=root,
+            pre_start_check=False,
+            pod_resources=pod_resources,
+            telemetry=counts,
+            on_allocated=self._note_allocated,
+            on_live=lambda: None,
+            directory=directories.of(plugin_dir),
+        )
+        self.inventories = Inventories(
+            [self.device_plugin],
+            holders=pod_resources.held,
+            vanished_grace_s=VANISHED_GRACE_S,
+            telemetry=_NodeCounts.sharing(counts, member.fake_nodes),
+        )
+        self.resources: set[ResourceName] = set()
+        """What the tree has for this node, as far as it has been handed on."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether all that the tree has for this node is registered, with a live stream."""
+        return self.device_plugin.is_ready and self.inventories.by_resource.keys() >= self.resources
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with self.device_plugin:
+            await self.inventories.run()
+
+    async def take(self, resources: set[ResourceName], changes: Changes, *, at: float | None) -> bool:
+        """Take in what the tree has for this node now, and what changed."""
+        if not changes and resources == self.resources:
+            return False
+        self.resources = resources
+        return await self.inventories.take(resources, changes, at=at)
+
+    def _note_allocated(self, device_ids: Iterable[DeviceID]) -> None:
+        self.inventories.retention.allocated(device_ids)
+
+
+class Plugins(Inventories):
+    """All plugins, and the pump that feeds them, as an async context manager. `owners` says whose a fake node is.
+
+    To the pump it stands in for the inventories of one node.
+    """
+
+    def __init__(self, root: Path, owners: Mapping[str, str], *, domain: str) -> None:
+        self.counts = Telemetry()
+        super().__init__([], holders=_nobody, vanished_grace_s=0.0, telemetry=self.counts)
+        self.nodes: dict[str, NodePlugin] = {}
+        self.directories = Directories()
+        self.pump = Pump(
+            root, self, host="", domain=domain, reconcile_s=RECONCILE_S, quiet_s=QUIET_S, telemetry=self.counts
+        )
+        self._root = root
+        self._owners = owners
+        self._group = asyncio.TaskGroup()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._pumping: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Plugins:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """End the streams and take the sockets away."""
+        for task in (*self._pumping, *self._tasks.values()):
+            task.cancel()
+        await self._group.__aexit__(kind, error, tb)
+
+    def add(self, member: Member, plugin_dir: Path, pod_resources_socket: Path | None) -> NodePlugin:
+        """Run the plugin of a node, whose directory is there; all are added before `start`."""
+        assert not self._pumping, "the pump tells nobody what it has read before"
+        node = self.nodes[member.name] = NodePlugin(
+            member,
+            plugin_dir,
+            pod_resources_socket,
+            root=self._root,
+            directories=self.directories,
+            counts=self.counts,
+        )
+        self._tasks[member.name] = self._group.create_task(node.run(), name=f"plugin of {member.name}")
+        return node
+
+    def start(self) -> None:
+        """Begin to read the tree."""
+        self._pumping = [
+            self._group.create_task(self.directories.run(), name="kubelet directories"),
+            self._group.create_task(self.pump.run(), name="pump"),
+        ]
+
+    async def take(self, resources: set[ResourceName], changes: Changes, *, at: float | None) -> bool:
+        """Sort what the pump read by node, and hand it on."""
+        by_node: dict[str, set[ResourceName]] = {name: set() for name in self.nodes}
+        for resource in resources:
+            for path in self.pump.scanner.class_paths(resource):
+                with contextlib.suppress(KeyError):  # a fake node that somebody added by hand is nobody's
+                    by_node[self._owners[path.rsplit("/", 2)[1]]].add(resource)
+        changed: defaultdict[str, Changes] = defaultdict(dict)
+        for resource, devices in changes.items():
+            for device_id, device in devices.items():
+                owner = self._owners.get(device_id.rsplit("-", 2)[0])  # neither class nor number has a dash
+                if owner is not None:
+                    changed[owner].setdefault(resource, {})[device_id] = device
+        has_changed = False
+        for name, node in self.nodes.items():
+            has_changed |= await node.take(by_node[name], changed.get(name, {}), at=at)
+        return has_changed
+
+
+class _NodeCounts(Telemetry):
+    """The counts of one node, which are those of all, but for what is forgotten when a resource leaves it."""
+
+    __slots__ = ("_fake_nodes",)
+
+    _fake_nodes: frozenset[str]
+
+    @classmethod
+    def sharing(cls, counts: Telemetry, fake_nodes: Iterable[str]) -> _NodeCounts:
+        shared = cls(
+            counts.registrations, counts.registrations_ended, counts.streams_opened, counts.lists_sent,
+            counts.allocations, counts.devices, counts.transitions, counts.rescans, counts.rpc_faults,
+            counts.send_latency,
+        )  # fmt: skip  # all of its fields
+        shared._fake_nodes = frozenset(fake_nodes)
+        return shared
+
+    def forget(self, resource: str) -> None:
+        for fake_node in self._fake_nodes:
+            self.devices.pop((resource, fake_node), None)
+
+
+async def _nobody() -> None:
+    return None
