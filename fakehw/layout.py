@@ -39,6 +39,9 @@ MAX_ID_LENGTH: Final = 63
 MAX_VALUE_BYTES: Final = 4096
 """Bytes of an attribute file; readers refuse a longer one."""
 
+NUMBER: Final = re.compile(r"-?[0-9]{1,10}")
+"""Of an attribute file, as both sides read it: no plus sign, no underscore, no fraction."""
+
 MAX_NUMA_NODE: Final = 2**31 - 1
 
 HOST: Final = "host"

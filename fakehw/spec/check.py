@@ -51,7 +51,7 @@ def parse(raw: bytes, *, source: str) -> Mapping[str, Any]:
 
 def make_topology(data: Mapping[str, Any], *, host: str | None = None, source: str = "topology") -> Topology:
     """Return the topology of plain data, such as a test writes down; checked as `load_topology` checks a file."""
-    data = json.loads(json.dumps(data))  # a copy, whose keys are text as in YAML
+    data = document.whole_numbers(json.loads(json.dumps(data)))  # a copy, whose keys are text as in YAML
     problems = tuple(_problems(data))
     if problems:
         raise SpecError(*(f"{source}: {document.dotted(path)}: {text}" for path, text in problems))

@@ -28,6 +28,7 @@ _TAG: Final = "tag:yaml.org,2002:"
 _SCALAR_TAGS: Final = {None, "!", *(_TAG + name for name in ("str", "int", "float", "bool", "null"))}
 _INT: Final = re.compile(r"[-+]?[0-9]{1,15}")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?")
+_MAX_WHOLE: Final = 1e15
 _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -170,7 +171,7 @@ class _Converter:
     def convert(self, item: _Scalar | _Collection, path: Path) -> Any:  # plain data of any shape
         self._document.lines.setdefault(path, item.line)
         if isinstance(item, _Scalar):
-            return _resolve(item, as_typed=path[-2:-1] == ("attributes",))
+            return _resolve(item, as_typed=_is_attribute(path))
         if item.is_mapping:
             return self._mapping(item, path)
         return [self.convert(child, (*path, index)) for index, child in enumerate(item.items)]
@@ -213,4 +214,25 @@ def _resolve(scalar: _Scalar, *, as_typed: bool) -> str | int | float | bool | N
         return _WORDS[text]
     if _INT.fullmatch(text):
         return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    return _whole(float(text)) if _FLOAT.fullmatch(text) else text
+
+
+def whole_numbers(data: Any, path: Path = ()) -> Any:  # plain data of any shape
+    """Return plain data with whole numbers as such, though they were written as 2.0 or 1e+01; not those of attributes.
+
+    Templates write them so: to Helm every number is one with a fraction.
+    """
+    if isinstance(data, dict):
+        return {key: whole_numbers(value, (*path, key)) for key, value in data.items()}
+    if isinstance(data, list):
+        return [whole_numbers(value, (*path, index)) for index, value in enumerate(data)]
+    return _whole(data) if isinstance(data, float) and not _is_attribute(path) else data
+
+
+def _is_attribute(path: Path) -> bool:
+    """Tell attributes by their place: names and words of the schema take turns, so either may be called that."""
+    return len(path) % 2 == 0 and path[-2:-1] == ("attributes",)
+
+
+def _whole(number: float) -> int | float:
+    return int(number) if number.is_integer() and abs(number) < _MAX_WHOLE else number

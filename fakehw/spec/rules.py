@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,9 @@ from fakehw.spec import document, entries, ranges, schema
 
 MAX_DEVICES: Final = 1_000_000
 """Of all nodes together; far past what a kubelet takes, and still a build that ends."""
+
+MAX_FILES: Final = 10_000_000
+"""Of all devices together: a spec of some kilobytes must not ask for a disk."""
 
 MAX_NODES: Final = 100_000
 """Twenty times what a Kubernetes cluster is made for."""
@@ -193,7 +197,7 @@ class _Users:
 def _size_problems(
     classes: Mapping[tuple[str, str], Mapping[str, Any]], names: Mapping[str, ranges.Names]
 ) -> Iterator[schema.Problem]:
-    total = 0
+    total = files = 0
     for (node, name), fields in classes.items():
         count = fields.get("count")
         if not isinstance(count, int) or not 0 <= count <= MAX_DEVICES:
@@ -212,8 +216,20 @@ def _size_problems(
         device_id = f"{longest}-{name}-{numbers.highest}"
         if numbers and len(device_id) > layout.MAX_ID_LENGTH:
             yield _path(node, name), f"the device ID {device_id} would be longer than {layout.MAX_ID_LENGTH} characters"
+        files += _files(fields, len(numbers)) * len(names[node])
     if total > MAX_DEVICES:
         yield ("nodes",), f"{total} devices: must be at most {MAX_DEVICES} in all"
+    elif files > MAX_FILES:
+        yield ("nodes",), f"{files} attributes of devices: must be at most {MAX_FILES} in all"
+
+
+def _files(fields: Mapping[str, Any], devices: int) -> int:
+    """Return, or overestimate, how many files the devices of a class on one node come to."""
+    count = devices * (2 + len(_mapping(fields.get("attributes"))))
+    for key, own in _mapping(fields.get("devices")).items():
+        with contextlib.suppress(ValueError):
+            count += len(ranges.numbers(key)) * len(_mapping(_mapping(own).get("attributes")))
+    return count
 
 
 def _overlaps(path: document.Path, parts: list[tuple[str, range]]) -> Iterator[schema.Problem]:

@@ -23,19 +23,35 @@ Action = Literal["added", "removed", "updated", "kept"]
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Make a node, class or device whole."""
+    """Make a node, class or device whole. `source` is the node, or the class that it, or the device, is of.
+
+    A device is made when it is asked for: a plan may hold a million of them.
+    """
 
     path: TreePath
-    content: FakeNode | FakeClass | FakeDevice
+    source: FakeNode | FakeClass
+
+    @property
+    def content(self) -> FakeNode | FakeClass | FakeDevice:
+        """Return what is made."""
+        if self.path.number is None or isinstance(self.source, FakeNode):
+            return self.source
+        return self.source.devices[self.path.number]
 
     def devices(self) -> Iterator[TreePath]:
         """Yield the devices that come."""
-        if isinstance(self.content, FakeNode):
-            yield from _devices_in(self.path.node, self.content.classes)
-        elif isinstance(self.content, FakeClass):
-            yield from _devices_in(self.path.node, {self.content.name: self.content})
+        if isinstance(self.source, FakeNode):
+            yield from _devices_in(self.path.node, self.source.classes)
+        elif self.path.number is None:
+            yield from _devices_in(self.path.node, {self.source.name: self.source})
         else:
             yield self.path
+
+    def __len__(self) -> int:
+        """Return how many devices come."""
+        if isinstance(self.source, FakeNode):
+            return sum(len(fake_class.devices) for fake_class in self.source.classes.values())
+        return len(self.source.devices) if self.path.number is None else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,7 @@ class Plan:
         updated = set()
         for step in self.steps:
             if isinstance(step, Add):
-                counts["added"] += sum(1 for _ in step.devices())
+                counts["added"] += len(step)
             elif isinstance(step, Remove):
                 counts["removed"] += len(step.devices)
             elif step.path.number is not None:
@@ -176,15 +192,16 @@ def _compare_class(
     _compare_value(plan, path, layout.RESOURCE, wanted.resource, found.resource, was_ours=True)
     for number in sorted({*wanted.devices, *found.devices}):
         device_path = TreePath(path.node, path.class_name, number)
+        found_device = found.devices.get(number)
+        if found_device is None:
+            if _is_free(plan, device_path, actual):
+                plan.steps.append(Add(device_path, wanted))
+            continue
         old_devices = [old.devices[number] for old in before if number in old.devices]
-        device, found_device = wanted.devices.get(number), found.devices.get(number)
-        if device is None:
-            assert found_device is not None
+        if number in wanted.devices:
+            _compare_device(plan, device_path, wanted.devices[number], found_device, old_devices)
+        else:
             _leave_device(plan, device_path, found_device, is_ours=bool(old_devices))
-        elif found_device is not None:
-            _compare_device(plan, device_path, device, found_device, old_devices)
-        elif _is_free(plan, device_path, actual):
-            plan.steps.append(Add(device_path, device))
 
 
 def _compare_device(
@@ -290,10 +307,10 @@ def _devices_in(node: str, classes: Mapping[str, FoundClass | FakeClass]) -> Ite
 
 
 def _added(step: Add) -> Iterator[Line]:
-    if isinstance(step.content, FakeDevice):
+    if step.path.number is not None:
         yield Line("added", step.path)
         return
-    classes = step.content.classes if isinstance(step.content, FakeNode) else {step.content.name: step.content}
+    classes = step.source.classes if isinstance(step.source, FakeNode) else {step.source.name: step.source}
     if not classes:
         yield Line("added", step.path, "(no classes)")
     for name in sorted(classes, key=layout.natural_key):

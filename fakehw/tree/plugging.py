@@ -26,8 +26,10 @@ def merged(parts: Sequence[Topology]) -> Topology:
         known = nodes.setdefault(node.name, node)
         classes = dict(known.classes)
         for name, fake_class in node.classes.items():
-            devices = {**(classes[name].devices if name in classes else {}), **fake_class.devices}
-            classes[name] = replace(fake_class, devices=devices)
+            known_class = classes.get(name)
+            if known_class is not None:
+                fake_class = replace(fake_class, devices={**known_class.devices, **fake_class.devices})
+            classes[name] = fake_class
         nodes[node.name] = replace(known, classes=classes)
     return Topology(nodes, {})
 

@@ -55,9 +55,9 @@ class FoundDevice:
     def numa_node(self) -> int | None:
         """Return the NUMA node; None for -1, for no file and for a file that says something else."""
         value = self.attributes.get(layout.NUMA_NODE)
-        if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 10:
+        if not isinstance(value, str) or not layout.NUMBER.fullmatch(value):
             return None
-        return int(value) if int(value) <= layout.MAX_NUMA_NODE else None
+        return int(value) if 0 <= int(value) <= layout.MAX_NUMA_NODE else None
 
 
 @dataclass(frozen=True, slots=True)

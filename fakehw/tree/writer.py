@@ -189,7 +189,7 @@ class FakeTree:
         assert path.number is not None
         texts = {name: value for name, value in was.attributes.items() if isinstance(value, str)}
         kinds = (kind for kind, numbers in layout.DEVICE_NODES.items() if numbers == was.device_node)
-        kind = next((kind for kind in kinds if stage.is_mknod_allowed(kind, dir_fd=private_fd)), None)
+        kind = next((kind for kind in kinds if stage.is_mknod_allowed(dir_fd=private_fd)), None)
         return FakeDevice(path.number, texts.pop(layout.HEALTH, ""), texts, kind)
 
     # Building.
@@ -270,8 +270,7 @@ class FakeTree:
 
     def _makes_device_nodes(self, topology: Topology, private_fd: int | None) -> bool:
         """Tell whether the character devices of `topology` can be made; if not, that is said once."""
-        kind = topology.device_node
-        if kind is None or private_fd is None or stage.is_mknod_allowed(kind, dir_fd=private_fd):
+        if private_fd is None or stage.is_mknod_allowed(dir_fd=private_fd) or topology.device_node is None:
             return True
         self._tell(f"{self.root}: mknod is not allowed here: going on without character devices (device_node)")
         return False

@@ -1,6 +1,7 @@
 """Topology specs: what is refused, in which words, and what a good one becomes."""
 
 import json
+import tracemalloc
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import fakehw
 from fakehw import resource_name
 from fakehw.spec import check, entries
 from fakehw.spec.topology import Topology
+from fakehw.tree import plan
+from fakehw.tree.snapshot import FoundClass, FoundNode, Snapshot
 
 SEED = Path(__file__).parents[2] / "deploy/base/topology.yaml"
 
@@ -230,3 +233,82 @@ def test_resource_names_that_register_would_refuse_are_refused(name: str):
     """The kubelet's own rule (contract REG-10)."""
     with pytest.raises(ValueError, match=r"must|domain"):
         resource_name.check(name)
+
+
+@pytest.mark.parametrize("written", ["2", "2.0", "2.", "2e0", "0.2e+01", "20e-1", "+2", "+2.0"])
+def test_a_whole_number_is_one_however_a_template_writes_it(written: str):
+    """To Helm every number is one with a fraction: 1e+06 is what it makes of a million."""
+    made = topology(one_class(f"{{count: {written}, numa_node: {written}}}"))
+    devices = made.nodes["n"].classes["dev1"].devices
+
+    assert [device.attributes["numa_node"] for device in devices.values()] == ["2", "2"]
+    plain = fakehw.make_topology({"nodes": {"n": {"classes": {"dev1": {"count": float(written), "numa_node": 1.0}}}}})
+    assert [device.attributes["numa_node"] for device in plain.nodes["n"].classes["dev1"].devices.values()] == [
+        "1",
+        "1",
+    ]
+
+
+@pytest.mark.parametrize("written", ["1_0", "0x2", "2.5", "1e400", "-1e400", "1e-3", ".inf", ".nan", "'2'", "2 0"])
+def test_what_is_no_whole_number_is_refused(written: str):
+    lines = refused(one_class(f"{{count: {written}}}"))
+    assert all("count: " in line and "must be a whole number from 0 to 1000000" in line for line in lines)
+
+
+@pytest.mark.parametrize("written", ["1.0", "1e+01", "007", "1_0", "+1", "true", "0x1F"])
+def test_an_attribute_is_the_text_as_typed(written: str):
+    made = topology(one_class(f"{{count: 1, attributes: {{a: {written}}}}}"))
+    assert made.nodes["n"].classes["dev1"].devices[1].attributes == {"a": written}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nodes: {attributes: {host: h, classes: {attributes: {count: 2.0, numa_node: 1, resource: a.b/c, attributes: {attributes: 1.0}, devices: {2: {numa_node: 0, attributes: {x: 2.0}}}}}}}",
+        "nodes: {classes: {host: h, classes: {classes: {count: 2.0, numa_node: 1, resource: a.b/c, attributes: {attributes: 1.0}, devices: {2: {numa_node: 0, attributes: {x: 2.0}}}}}}}",
+        "nodes: {devices: {host: h, classes: {devices: {count: 2.0, numa_node: 1, resource: a.b/c, attributes: {attributes: 1.0}, devices: {2: {numa_node: 0, attributes: {x: 2.0}}}}}}}",
+    ],
+)  # fmt: skip  # one row a name
+def test_a_node_or_a_class_may_be_called_as_a_key_of_the_schema(text: str):
+    made = topology(text)
+    ((name, node),) = made.nodes.items()
+    devices = node.classes[name].devices
+    assert {number: device.attributes for number, device in devices.items()} == {
+        1: {"attributes": "1.0", "numa_node": "1"},
+        2: {"attributes": "1.0", "numa_node": "0", "x": "2.0"},
+    }
+
+
+def test_more_files_than_a_disk_should_hold_are_refused_by_count():
+    attributes = ", ".join(f"a{number}: '{{id}}'" for number in range(20))
+    (line,) = refused(one_class(f"{{count: 1000000, attributes: {{{attributes}}}}}"))
+    assert line.endswith("nodes: 22000000 attributes of devices: must be at most 10000000 in all")
+    (line,) = refused(one_class(f"{{devices: {{1-999999: {{attributes: {{{attributes}}}}}}}}}"))
+    assert "attributes of devices: must be at most 10000000 in all" in line
+
+
+def test_many_devices_cost_what_their_spec_does():
+    """They are made when they are looked at: 600 bytes of spec took 960 MB."""
+    made = topology(one_class("{count: 50000, attributes: {a: '{id}', b: 'x{id}'}}"))
+    tracemalloc.start()
+    try:
+        first = plan.make_plan(made, applied=(), actual=Snapshot())
+        assert first.counts()["added"] == 50_000
+        assert next(first.lines()).path.number == 1
+        assert tracemalloc.get_traced_memory()[1] < 50_000 * 60, "their numbers, and nothing else of them"
+    finally:
+        tracemalloc.stop()
+
+
+def test_devices_that_join_a_class_are_made_one_by_one():
+    text = one_class("{count: 20000, attributes: {a: '{id}', b: '" + "x" * 200 + "{id}'}}")
+    found = Snapshot({"n": FoundNode(classes={"dev1": FoundClass("myplugin.io/mydevice-1")})})
+    made = topology(text)
+    tracemalloc.start()
+    try:
+        what = plan.make_plan(made, applied=(), actual=found)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert what.counts()["added"] == 20000
+    assert peak < 20000 * 400, "no attribute of any device is kept"
