@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from fakekubelet.clock import ManualClock, RealClock
     from fakekubelet.cluster.cluster import LocalCluster
     from fakekubelet.fake_node import FakeNode
-    from fakekubelet.kubelet.kubelet import FakeKubelet, Mode
+    from fakekubelet.kubelet.kubelet import FakeKubelet
+    from fakekubelet.kubelet.mode import Mode
     from fakekubelet.stub_plugin import StubPlugin
 
 __all__ = [
@@ -42,7 +43,7 @@ _HOMES: Final = {
     "FakeNode": "fake_node",
     "LocalCluster": "cluster.cluster",
     "ManualClock": "clock",
-    "Mode": "kubelet.kubelet",
+    "Mode": "kubelet.mode",
     "RealClock": "clock",
     "StubPlugin": "stub_plugin",
 }

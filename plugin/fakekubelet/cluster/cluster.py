@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from fakekubelet import changes, clock, pod
 from fakekubelet.cluster import pod_run, scheduler
 from fakekubelet.kubelet import kubelet, pod_status
+from fakekubelet.kubelet.mode import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +78,7 @@ class LocalCluster:
         control_plane: str | None = None,
         node_status_period_s: float | None = None,
         time_source: clock.Clock | None = None,
-        mode: kubelet.Mode | str = kubelet.Mode.V1_36,
+        mode: Mode | str = Mode.V1_36,
         seed: int = 0,
     ) -> None:
         """Describe a cluster; *control_plane* names a node that is tainted and has no kubelet here.

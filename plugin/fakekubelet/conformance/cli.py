@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from fakekubelet.conformance import catalogue, endings, private_mount, procedure, report, subject
 from fakekubelet.conformance.settings import Limits, Settings
-from fakekubelet.kubelet import kubelet, registration, resource_name
+from fakekubelet.kubelet import registration, resource_name
+from fakekubelet.kubelet.mode import Mode
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     add("--mend", metavar="CMD", help="shell command that makes it healthy again")
     add(
         "--kubelet",
-        choices=[str(mode) for mode in kubelet.Mode],
+        choices=[str(mode) for mode in Mode],
         default="1.36",
         help="which one (default %(default)s)",
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fakekubelet import pod
     from fakekubelet.kubelet.device_manager import DeviceManager
+    from fakekubelet.kubelet.mode import Mode
 
 
 class DeviceError(Exception):
@@ -32,6 +33,7 @@ class DeviceAllocation:
         rng: random.Random,
         policy: numa.Policy,
         machine_nodes: tuple[int, ...],
+        mode: Mode,
         is_running: Callable[[str, str], bool],
     ) -> None:
         self.hazards: list[str] = []
@@ -40,6 +42,7 @@ class DeviceAllocation:
         self._rng = rng
         self._policy = policy
         self._machine_nodes = machine_nodes
+        self._mode = mode
         if policy is not numa.Policy.NONE and len(machine_nodes) > numa.MOST_NODES:
             self.hazards.append(
                 f"a real kubelet does not start with the policy {policy}: unsupported on machines with more than "
@@ -190,7 +193,7 @@ class DeviceAllocation:
         per_numa: pod_devices.DevicesPerNUMA = {}
         known = manager.all_devices.get(resource, {})
         for device_id in sorted(chosen):
-            if device_id not in known:
+            if device_id not in known and self._mode.may_die_of_vanished_devices:
                 self.hazards.append(
                     f"{resource}: device {device_id} vanished while it was being allocated (contract LW-13)"
                 )
@@ -230,7 +233,12 @@ class DeviceAllocation:
         if len(available | reusable) < count:
             return []
         return numa.hints(
-            devices, available=available, reusable=reusable, request=count, machine_nodes=self._machine_nodes
+            devices,
+            available=available,
+            reusable=reusable,
+            request=count,
+            machine_nodes=self._machine_nodes,
+            bearing_only=self._mode.combines_bearing_nodes_only,
         )
 
     def _reusable_of(self, uid: str) -> dict[str, set[str]]:

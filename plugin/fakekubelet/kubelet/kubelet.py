@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import random
 import shutil
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -28,6 +27,7 @@ from fakekubelet.kubelet import (
     pod_workers,
     registration,
 )
+from fakekubelet.kubelet.mode import Mode
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
@@ -41,21 +41,6 @@ if TYPE_CHECKING:
     from fakekubelet.kubelet import pod_status
 
 T = TypeVar("T")
-
-
-class Mode(enum.StrEnum):
-    """Whose behavior is emulated where releases differ (contract 14)."""
-
-    V1_32 = "1.32"
-    """Cleans all files out of the directory at start (contract REG-3); else like 1.36."""
-    V1_33 = "1.33"
-    V1_34 = "1.34"
-    V1_35 = "1.35"
-    """To device plugins these are as 1.36; DRA drivers find another half in each (docs/fake-kubelet.md)."""
-    V1_36 = "1.36"
-    """Take-over flaw (contract REG-13)."""
-    V1_37 = "1.37"
-    """Clients by resource and socket path (contract REG-15)."""
 
 
 class FakeKubelet:
@@ -146,7 +131,11 @@ class FakeKubelet:
             await self._server.start(keep_sockets=keep_sockets)
             if self.pod_resources_socket is not None:
                 server = pod_resources.PodResourcesServer(
-                    self.pod_resources_socket, self._manager, pods=lambda: self.pods, time_source=self.clock
+                    self.pod_resources_socket,
+                    self._manager,
+                    pods=lambda: self.pods,
+                    time_source=self.clock,
+                    serves_get=self.mode.serves_get,
                 )
                 life.push_async_callback(server.stop)
                 await server.start()
@@ -310,7 +299,12 @@ class FakeKubelet:
     def allocated_resources_status(
         self, target: pod.Pod | pod_status.AdmittedPod
     ) -> dict[str, dict[str, dict[str, str]]]:
-        """Return app container → resource → device ID → health, as the pod's status says it (contract HS-2 to HS-5)."""
+        """Return app container → resource → device ID → health, as the pod's status says it (contract HS-2 to HS-5).
+
+        Before 1.36 it says nothing (contract HS-1).
+        """
+        if not self.mode.tells_device_health:
+            return {}
         return self._workers.allocated_resources_status(target)
 
     async def admit(self, new: pod.Pod) -> pod_status.AdmittedPod:
@@ -344,7 +338,7 @@ class FakeKubelet:
             time_source=self.clock,
             active_pods=self._workers.active_uids,
             on_list=lambda resource, received: self.history(resource).append(received),
-            on_health=self.synced_pods.append,
+            on_health=self.synced_pods.append if self.mode.tells_device_health else lambda _: None,
             ring=self.changes.ring,
         )
         self._allocation = device_allocation.DeviceAllocation(
@@ -352,13 +346,14 @@ class FakeKubelet:
             rng=self._rng,
             policy=self._policy,
             machine_nodes=self._numa_nodes,
+            mode=self.mode,
             is_running=self._workers.is_running,
         )
         self._workers.begin(self._manager, self._allocation)
         self._table = client_table.ClientTable(
             self._manager,
             self.plugin_dir,
-            by_socket_path=self.mode is Mode.V1_37,
+            by_socket_path=self.mode.knows_clients_by_path,
             time_source=self.clock,
             calls=self.calls,
             ring=self.changes.ring,
@@ -366,7 +361,8 @@ class FakeKubelet:
         self._server = registration.RegistrationServer(
             self.plugin_dir,
             self._table,
-            sockets_only=self.mode is not Mode.V1_32,
+            sockets_only=self.mode.cleans_sockets_only,
+            dials_within_the_call=self.mode.dials_within_the_call,
             on_registration=self._on_registration,
         )
 
@@ -376,7 +372,7 @@ class FakeKubelet:
             self._table,
             time_source=self.clock,
             calls=self.calls,
-            deregisters_unnotified=self.mode is not Mode.V1_32,
+            takes_failures_back=self.mode.takes_failed_registrations_back,
             on_registration=self._on_registration,
             drivers=None if self.dra is None else self.dra.drivers,
         )

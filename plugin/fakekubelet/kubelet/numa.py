@@ -71,14 +71,16 @@ def hints(
     reusable: Set[str],
     request: int,
     machine_nodes: Sequence[int],
+    bearing_only: bool = True,
 ) -> list[Hint]:
     """Return every set of NUMA nodes on which *request* devices can be had.
 
-    Only nodes that carry devices are combined, and nodes the machine does not have are ignored (contract AL-7).
+    With *bearing_only* only nodes that carry devices are combined, as since 1.35; nodes that the machine does not have
+    are ignored (contract AL-7).
     Preferred are the sets that are as small as they could be if all devices were free.
     """
     bearing = {node for device in devices.values() for node in device.numa_nodes} & set(machine_nodes)
-    nodes = sorted(bearing or machine_nodes)
+    nodes = sorted((bearing if bearing_only else None) or machine_nodes)
     device_masks = {device_id: mask_of(device.numa_nodes) for device_id, device in devices.items()}
     pinned = [device_id for device_id in reusable if device_id in devices and devices[device_id].has_topology]
     smallest = len(nodes)

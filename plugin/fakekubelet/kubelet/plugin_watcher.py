@@ -39,6 +39,9 @@ _AUTHORITY_SAFE = "!$&'()*+,;=[]:@"
 """What grpc-go leaves as it is in an authority; a slash is not among it (contract PW-8)."""
 
 
+_NOT_CONNECTED = "RegisterPlugin error -- plugin registration failed with err: "
+
+
 class RegistrationFailedError(Exception):
     """A socket could not be registered this time."""
 
@@ -76,7 +79,7 @@ class PluginWatcher:
         *,
         time_source: clock.Clock,
         calls: call_log.CallLog,
-        deregisters_unnotified: bool,
+        takes_failures_back: bool,
         on_registration: Callable[[registration.Registration], None],
         drivers: DriverTable | None = None,
     ) -> None:
@@ -85,7 +88,7 @@ class PluginWatcher:
         self._table = table
         self._clock = time_source
         self._calls = calls
-        self._deregisters_unnotified = deregisters_unnotified
+        self._takes_failures_back = takes_failures_back
         self._on_registration = on_registration
         self._watches: dict[int, Path] = {}
         self._events: asyncio.Queue[tuple[bool, Path]] = asyncio.Queue()
@@ -184,8 +187,8 @@ class PluginWatcher:
                 registration.Registration(info.name, str(target), started, refusal, took, route="watcher")
             )
             await self._notify(stub, path, refusal)
-            if refusal is not None:
-                raise RegistrationFailedError(refusal)
+            if refusal is not None and (self._takes_failures_back or _NOT_CONNECTED not in refusal):
+                raise RegistrationFailedError(refusal)  # before 1.36 what could not be connected counts as done
         finally:
             await channel.close()
 
@@ -193,7 +196,7 @@ class PluginWatcher:
         try:
             await self._table.connect(resource, target, directory=self._directory)
         except client_table.ConnectError as error:
-            return f"RegisterPlugin error -- plugin registration failed with err: {error}"
+            return f"{_NOT_CONNECTED}{error}"
         self._registered[path] = functools.partial(self._table.disconnect, resource, target)
         return None
 
@@ -208,7 +211,7 @@ class PluginWatcher:
         try:
             await drivers.connect(info.name, target, versions)
         except Exception as error:  # whatever it is, the driver is told
-            return f"RegisterPlugin error -- plugin registration failed with err: {error}"
+            return f"{_NOT_CONNECTED}{error}"
         self._registered[path] = functools.partial(drivers.disconnect, info.name, target)
         return None
 
@@ -219,8 +222,8 @@ class PluginWatcher:
             await self._call(path.name, "NotifyRegistrationStatus", method, status, NOTIFY_TIMEOUT_S)
         except RegistrationFailedError:
             registered = self._registered.get(path)
-            if registered is None or not self._deregisters_unnotified:
-                return  # up to 1.32 the registration stayed (contract PW-3)
+            if registered is None or not self._takes_failures_back:
+                return  # up to 1.35 the registration stays (contract PW-3)
             del self._registered[path]
             await registered()
             raise

@@ -54,7 +54,9 @@ class PodResourcesServer(podresourcesapi_grpc.PodResourcesListerServicer):
         *,
         pods: Callable[[], Sequence[pod_status.AdmittedPod]],
         time_source: clock.Clock,
+        serves_get: bool = True,
     ) -> None:
+        self._serves_get = serves_get
         self._socket_path = socket_path
         self._manager = manager
         self._pods = pods
@@ -107,6 +109,8 @@ class PodResourcesServer(podresourcesapi_grpc.PodResourcesListerServicer):
     ) -> podresourcesapi.GetPodResourcesResponse:
         """Return one pod by name and namespace (contract PR-5)."""
         await self._throttle(context)
+        if not self._serves_get:
+            await context.abort(grpc.StatusCode.UNKNOWN, "PodResources API Get method disabled")
         wanted = (request.pod_name, request.pod_namespace)
         found = next((known.pod for known in self._pods() if (known.pod.name, known.pod.namespace) == wanted), None)
         if found is None:

@@ -7,6 +7,7 @@ options before the answer (REG-5).
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import errno
 import os
@@ -88,8 +89,11 @@ class RegistrationServer(pluginapi_grpc.RegistrationServicer):
         table: client_table.ClientTable,
         *,
         sockets_only: bool,
+        dials_within_the_call: bool = True,
         on_registration: Callable[[Registration], None],
     ) -> None:
+        self._dials_within_the_call = dials_within_the_call
+        self._attempts: set[asyncio.Task[str | None]] = set()
         self._directory = directory
         self._table = table
         self._sockets_only = sockets_only
@@ -109,16 +113,38 @@ class RegistrationServer(pluginapi_grpc.RegistrationServicer):
     async def stop(self) -> None:
         """Stop at once, calls under way included; the socket stays (contract RS-8)."""
         await self._server.stop()
+        for attempt in self._attempts:
+            attempt.cancel()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
 
     async def Register(
         self, request: pluginapi.RegisterRequest, context: pluginapi_grpc._ServicerContext
     ) -> pluginapi.Empty:
-        """Check, dial back, ask for options, and only then answer (contract REG-4, REG-5)."""
+        """Check, dial back, ask for options, and only then answer (contract REG-4, REG-5).
+
+        Before 1.35 that goes on when the plugin has given up its call (contract REG-7).
+        """
+        attempt = asyncio.create_task(
+            self._attempt(request, context.time_remaining()), name=f"register {request.endpoint}"
+        )
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempts.discard)
+        try:
+            error = await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            if self._dials_within_the_call:
+                attempt.cancel()
+            raise
+        if error is not None:
+            await context.abort(grpc.StatusCode.UNKNOWN, error)
+        return pluginapi.Empty()
+
+    async def _attempt(self, request: pluginapi.RegisterRequest, deadline_s: float | None) -> str | None:
+        """Return what the plugin is told if it is refused."""
         started = time.monotonic()
         socket_path = self._socket_path_of(request)
         was_listening = is_listening(socket_path)
         streams_before = self._table.live_streams(request.resource_name)
-        deadline_s = context.time_remaining()
         error = await self._refusal(request, socket_path)
         self._on_registration(
             Registration(
@@ -134,9 +160,7 @@ class RegistrationServer(pluginapi_grpc.RegistrationServicer):
                 deadline_s=deadline_s,
             )
         )
-        if error is not None:
-            await context.abort(grpc.StatusCode.UNKNOWN, error)
-        return pluginapi.Empty()
+        return error
 
     def _socket_path_of(self, request: pluginapi.RegisterRequest) -> Path:
         """Join as filepath.Join does: an absolute path becomes relative, `..` is resolved (contract REG-9)."""
