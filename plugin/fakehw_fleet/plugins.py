@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 from fakehw_fleet.directories import Directories
 from fakehw_plugin.deviceplugin.plugin import DevicePlugin
 from fakehw_plugin.deviceplugin.pod_resources import PodResources
-from fakehw_plugin.devices.inventories import Inventories
+from fakehw_plugin.devices.inventories import Inventories, Side
 from fakehw_plugin.devices.pump import Pump
 from fakehw_plugin.devices.telemetry import Telemetry
+from fakehw_plugin.offer import Api
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from fakehw_fleet.members import Member
     from fakehw_plugin.device import DeviceID
-    from fakehw_plugin.resource_name import ResourceName
+    from fakehw_plugin.offer import Offer
     from fakehw_plugin.tree.known import Changes
 
 RECONCILE_S: Final = 60.0
@@ -59,33 +60,32 @@ class NodePlugin:
             directory=directories.of(plugin_dir),
         )
         self.inventories = Inventories(
-            [self.device_plugin],
-            holders=pod_resources.held,
+            {Api.DEVICE_PLUGIN: Side(self.device_plugin, pod_resources.held)},
             vanished_grace_s=VANISHED_GRACE_S,
             telemetry=_NodeCounts.sharing(counts, member.fake_nodes),
         )
-        self.resources: set[ResourceName] = set()
+        self.offers: set[Offer] = set()
         """What the tree has for this node, as far as it has been handed on."""
 
     @property
     def is_ready(self) -> bool:
         """Tell whether all that the tree has for this node is registered, with a live stream."""
-        return self.device_plugin.is_ready and self.inventories.by_resource.keys() >= self.resources
+        return self.device_plugin.is_ready and self.inventories.by_offer.keys() >= self.offers
 
     async def run(self) -> None:
         """Serve until cancelled."""
         async with self.device_plugin:
             await self.inventories.run()
 
-    async def take(self, resources: set[ResourceName], changes: Changes, *, at: float | None) -> bool:
+    async def take(self, offers: set[Offer], changes: Changes, *, at: float | None) -> bool:
         """Take in what the tree has for this node now, and what changed."""
-        if not changes and resources == self.resources:
+        if not changes and offers == self.offers:
             return False
-        self.resources = resources
-        return await self.inventories.take(resources, changes, at=at)
+        self.offers = offers
+        return await self.inventories.take(offers, changes, at=at)
 
     def _note_allocated(self, device_ids: Iterable[DeviceID]) -> None:
-        self.inventories.retention.allocated(device_ids)
+        self.inventories.retentions[Api.DEVICE_PLUGIN].allocated(device_ids)
 
 
 class Plugins(Inventories):
@@ -96,7 +96,7 @@ class Plugins(Inventories):
 
     def __init__(self, root: Path, owners: Mapping[str, str], *, domain: str) -> None:
         self.counts = Telemetry()
-        super().__init__([], holders=_nobody, vanished_grace_s=0.0, telemetry=self.counts)
+        super().__init__({}, vanished_grace_s=0.0, telemetry=self.counts)
         self.nodes: dict[str, NodePlugin] = {}
         self.directories = Directories()
         self.pump = Pump(
@@ -141,19 +141,19 @@ class Plugins(Inventories):
             self._group.create_task(self.pump.run(), name="pump"),
         ]
 
-    async def take(self, resources: set[ResourceName], changes: Changes, *, at: float | None) -> bool:
+    async def take(self, offers: set[Offer], changes: Changes, *, at: float | None) -> bool:
         """Sort what the pump read by node, and hand it on."""
-        by_node: dict[str, set[ResourceName]] = {name: set() for name in self.nodes}
-        for resource in resources:
-            for path in self.pump.scanner.class_paths(resource):
+        by_node: dict[str, set[Offer]] = {name: set() for name in self.nodes}
+        for offer in offers:
+            for path in self.pump.scanner.class_paths(offer):
                 with contextlib.suppress(KeyError):  # a fake node that somebody added by hand is nobody's
-                    by_node[self._owners[path.rsplit("/", 2)[1]]].add(resource)
+                    by_node[self._owners[path.rsplit("/", 2)[1]]].add(offer)
         changed: defaultdict[str, Changes] = defaultdict(dict)
-        for resource, devices in changes.items():
+        for offer, devices in changes.items():
             for device_id, device in devices.items():
                 owner = self._owners.get(device_id.rsplit("-", 2)[0])  # neither class nor number has a dash
                 if owner is not None:
-                    changed[owner].setdefault(resource, {})[device_id] = device
+                    changed[owner].setdefault(offer, {})[device_id] = device
         has_changed = False
         for name, node in self.nodes.items():
             has_changed |= await node.take(by_node[name], changed.get(name, {}), at=at)
@@ -180,7 +180,3 @@ class _NodeCounts(Telemetry):
     def forget(self, resource: str) -> None:
         for fake_node in self._fake_nodes:
             self.devices.pop((resource, fake_node), None)
-
-
-async def _nobody() -> None:
-    return None

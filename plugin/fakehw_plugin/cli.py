@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from fakehw_plugin import config, errors, logs, process
 from kubeletapi.deviceplugin.v1beta1 import constants
+from kubeletapi.dra import constants as dra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,6 +63,26 @@ FLAGS: Final = (
         "domain of mydevice-K where devK has no resource",
     ),
     Flag(
+        "--api", "FAKEHW_API", "device-plugin", config.api, "NAME",
+        "device-plugin or dra: what serves the classes that have no file api of their own",
+    ),
+    Flag(
+        "--kubeconfig", "FAKEHW_KUBECONFIG", "", config.text_of, "FILE",
+        "for DRA: how the API server is reached (default: KUBECONFIG, ~/.kube/config or the pod's service account)",
+    ),
+    Flag(
+        "--registry-dir", "FAKEHW_REGISTRY_DIR", dra.PLUGINS_REGISTRY, config.directory_for_sockets, "DIR",
+        "for DRA: where the kubelet looks for drivers",
+    ),
+    Flag(
+        "--state-dir", "FAKEHW_STATE_DIR", f"{dra.PLUGINS}/fakehw", config.absolute_path, "DIR",
+        "for DRA: where prepared claims are remembered over restarts",
+    ),
+    Flag(
+        "--cdi-dir", "FAKEHW_CDI_DIR", dra.CDI_DIR, config.absolute_path, "DIR",
+        "for DRA: where the container runtime looks for CDI files",
+    ),
+    Flag(
         "--http", "FAKEHW_HTTP", "", config.address, "IP:PORT",
         "address of /metrics, /healthz and /readyz, such as :9115; empty: off",
     ),
@@ -92,7 +113,7 @@ FLAGS: Final = (
     ),
 )  # fmt: skip  # one row a flag
 
-_MAY_BE_EMPTY: Final = ("--host", "--http", "--pod-resources", "--host-root")
+_MAY_BE_EMPTY: Final = ("--host", "--kubeconfig", "--http", "--pod-resources", "--host-root")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -167,6 +188,11 @@ def configure(settings: dict[str, Any]) -> config.Config:
         vanished_grace_s=settings["vanished_grace"],
         pre_start_check=settings["pre_start_check"],
         rpc_faults=settings["rpc_faults"],
+        api=settings["api"],
+        kubeconfig=settings["kubeconfig"] or "",
+        registry_dir=settings["registry_dir"],
+        state_dir=settings["state_dir"],
+        cdi_dir=settings["cdi_dir"],
     )
 
 

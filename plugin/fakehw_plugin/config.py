@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import errors, resource_name, socket_path
+from fakehw_plugin.offer import Api
+from kubeletapi.dra import constants as dra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,14 @@ class Config:
     pre_start_check: bool
     rpc_faults: bool = False
     """Play the faults that stand in the tree's rpc directories."""
+    api: Api = Api.DEVICE_PLUGIN
+    """What serves the classes that do not say."""
+    kubeconfig: str = ""
+    """For DRA: how the API server is reached; empty: as kubectl would, or by the pod's service account."""
+    registry_dir: Path = Path(dra.PLUGINS_REGISTRY)
+    state_dir: Path = Path(dra.PLUGINS) / "fakehw"
+    """For DRA: where prepared claims are remembered."""
+    cdi_dir: Path = Path(dra.CDI_DIR)
 
 
 def absolute_path(text: str, *, flag: str) -> Path:
@@ -111,6 +121,19 @@ def boolean(text: str, *, flag: str) -> bool:
     if text.lower() in ("", "0", "false", "no", "off"):
         return False
     raise errors.ConfigError(text, "must be true or false", flag)
+
+
+def api(text: str, *, flag: str) -> Api:
+    """Return `text` as an API by which devices can be served."""
+    try:
+        return Api(text)
+    except ValueError:
+        raise errors.ConfigError(text, f"must be {' or '.join(Api)}", flag) from None
+
+
+def text_of(text: str, *, flag: str) -> str:
+    """Return `text`."""
+    return text
 
 
 def one_of(choices: tuple[str, ...]) -> Callable[..., str]:

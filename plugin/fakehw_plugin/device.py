@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NewType
 
+from fakehw_plugin.attribute import Attribute, Effect, Taint
+
 DeviceID = NewType("DeviceID", str)
 """`node-class-number`: made from the path, so that it survives every restart (contract RS-3, PIT-13)."""
 
@@ -57,6 +59,11 @@ class Device:
     numa_node: int | None = None
     has_device_node: bool = False
     """The directory holds a character device named `node`."""
+    attributes: tuple[Attribute, ...] = ()
+    """These three are read where the class is served by DRA, and empty elsewhere."""
+    taints: tuple[Taint, ...] = ()
+    unhealthy_effect: Effect = Effect.NO_SCHEDULE
+    """What the taint does that the device has while it is unhealthy."""
 
     @property
     def id(self) -> DeviceID:

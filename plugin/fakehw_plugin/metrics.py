@@ -46,7 +46,8 @@ class _PluginCollector(Collector):
         size = GaugeMetricFamily("fakehw_list_bytes", "Size of the encoded list.", labels=["resource"])
         left_out = GaugeMetricFamily("fakehw_devices_left_out", "Devices beyond the 4 MiB limit.", labels=["resource"])
         ready = GaugeMetricFamily("fakehw_registered", "1: registered with a live stream.", labels=["resource"])
-        for resource, inventory in daemon.inventories.by_resource.items():
+        for offer, inventory in daemon.inventories.by_offer.items():
+            resource = offer.resource
             generation.add_metric([resource], inventory.generation)
             left_out.add_metric([resource], len(inventory.left_out))
         for resource, session in daemon.device_plugin.sessions.items():
@@ -66,8 +67,10 @@ class _PluginCollector(Collector):
         yield _counter("fakehw_device_transitions", "Device changes.", [*by_resource, "state"], counts.transitions)
         played = "Faults of the protocol that were played."
         yield _counter("fakehw_rpc_faults", played, [*by_resource, "method"], counts.rpc_faults)
+        yield from self._dra()
         yield _counter("fakehw_rescans", "Readings of the whole tree.", ["cause"], counts.rescans)
-        yield _latency(counts.send_latency)
+        text = "From noticing a change in the tree to handing its list to a stream."
+        yield _latency("fakehw_send_latency_seconds", text, counts.send_latency)
         yield GaugeMetricFamily("fakehw_tree_present", "1: the tree is there.", value=int(daemon.pump.tree_is_present))
         unwatched = "1: no inotify watches or file descriptors are left, the tree is read once a second."
         yield GaugeMetricFamily("fakehw_watches_exhausted", unwatched, value=int(daemon.pump.unwatched is not None))
@@ -76,6 +79,28 @@ class _PluginCollector(Collector):
         build = InfoMetricFamily("fakehw_build", "What is running.")
         build.add_metric([], {"version": self._version, "python": platform.python_version()})
         yield build
+
+    def _dra(self) -> Iterator[Metric]:
+        """Yield what there is to say of classes that are served by DRA."""
+        drivers, counts = self._daemon.dra.drivers, self._daemon.telemetry
+        slices = GaugeMetricFamily("fakehw_dra_slices", "ResourceSlices that are to be published.", labels=["driver"])
+        tainted = GaugeMetricFamily("fakehw_dra_tainted_devices", "Devices with a taint.", labels=["driver"])
+        claims = GaugeMetricFamily("fakehw_dra_prepared_claims", "Claims that are prepared.", labels=["driver"])
+        ready = GaugeMetricFamily("fakehw_dra_ready", "1: registered, and all slices published.", labels=["driver"])
+        for name, driver in drivers.items():
+            slices.add_metric([name], len(driver.pool.wanted()))
+            tainted.add_metric([name], driver.pool.tainted)
+            claims.add_metric([name], len(driver.preparation.checkpoint.prepared))
+            ready.add_metric([name], int(driver.is_ready))
+        yield from (slices, tainted, claims, ready)
+        writes = "ResourceSlices written."
+        yield _counter("fakehw_dra_slice_writes", writes, ["driver", "verb"], counts.slice_writes)
+        calls = "Claims that the kubelet had prepared and unprepared."
+        yield _counter("fakehw_dra_claims", calls, ["call", "outcome"], counts.claims)
+        failed = "Requests to the API server that failed, by HTTP status or what else it was."
+        yield _counter("fakehw_dra_api_errors", failed, ["error"], counts.api_errors)
+        text = "From noticing a change in the tree to all slices accepted by the API server."
+        yield _latency("fakehw_dra_publish_latency_seconds", text, counts.publish_latency)
 
 
 def _counter(
@@ -88,14 +113,13 @@ def _counter(
     return family
 
 
-def _latency(histogram: telemetry.Histogram) -> HistogramMetricFamily:
+def _latency(name: str, text: str, histogram: telemetry.Histogram) -> HistogramMetricFamily:
     buckets, running = [], 0
     bounds = [*map(str, telemetry.LATENCY_BUCKETS_S), "+Inf"]
     for bound, count in zip(bounds, histogram.counts, strict=True):
         running += count
         buckets.append((bound, running))
-    text = "From noticing a change in the tree to handing its list to a stream."
-    return HistogramMetricFamily("fakehw_send_latency_seconds", text, buckets=buckets, sum_value=histogram.total_s)
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.total_s)
 
 
 def pages(daemon: Daemon, *, version: str) -> dict[str, Callable[[], web.Answer]]:
@@ -110,6 +134,10 @@ def pages(daemon: Daemon, *, version: str) -> dict[str, Callable[[], web.Answer]
         lines += [
             f"[{'+' if session.is_ready else '-'}] {resource} {session.state}"
             for resource, session in sorted(daemon.device_plugin.sessions.items())
+        ]
+        lines += [
+            f"[{'+' if driver.is_ready else '-'}] {name} {driver.state}"
+            for name, driver in sorted(daemon.dra.drivers.items())
         ]
         return web.Answer(200 if daemon.is_ready else 503, ("\n".join(lines) + "\n").encode())
 

@@ -122,6 +122,10 @@ class Follow:
                 await self._watch({"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"})
             except (errors.BadRequestError, errors.ForbiddenError):
                 self._streams_lists = False
+            except errors.UnavailableError as error:
+                # A server on an etcd older than 3.5 says 500: it needs what that one has not. Then a list is asked for.
+                if error.code != 500:
+                    raise
             else:
                 return
         if self._version is None:

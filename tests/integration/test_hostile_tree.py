@@ -76,7 +76,7 @@ async def test_whatever_is_no_health_file_makes_its_device_unhealthy_and_says_so
         if when == "while running":
             tamper()
         await devices_are(kubelet, R3, HEALTHY | {"node2-dev3-2": "Unhealthy"})
-        assert reason in daemon.inventories.by_resource[R3].get("node2-dev3-2").reason
+        assert reason in daemon.inventories.by_offer[R3].get("node2-dev3-2").reason
 
         if health.is_dir() and not health.is_symlink():
             health.rmdir()
@@ -175,7 +175,7 @@ async def test_devices_in_a_directory_that_was_closed_are_unhealthy_until_it_ope
             await devices_are(kubelet, R3, HEALTHY)
             (root / closed).chmod(0)
             await devices_are(kubelet, R3, dict.fromkeys(HEALTHY, "Unhealthy"))
-            device = daemon.inventories.by_resource[R3].get("node2-dev3-1")
+            device = daemon.inventories.by_offer[R3].get("node2-dev3-1")
             (root / closed).chmod(0o755)
             await devices_are(kubelet, R3, HEALTHY)
 

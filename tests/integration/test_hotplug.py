@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakehw_plugin import slices
-from fakehw_plugin.deviceplugin import endpoint, pod_resources, servicer
+from fakehw_plugin import endpoint, slices
+from fakehw_plugin.deviceplugin import pod_resources, servicer
 from fakehw_plugin.devices import retention
 from fakekubelet import FakeKubelet, pod
 from tests.factories import make_config

@@ -332,6 +332,7 @@ def bookmark(version, *, ends_list=False):
 
 
 NO_STREAMED_LISTS = fails(422, "sendInitialEvents is forbidden", "Invalid")
+OLD_ETCD = fails(500, "the required storage feature RequestWatchProgress is disabled", "InternalError")
 
 
 @pytest.fixture
@@ -363,9 +364,10 @@ async def test_a_list_is_streamed_and_then_followed(server, client, seen, foreve
     assert "resourceVersion" not in query
 
 
-async def test_a_server_that_streams_no_lists_is_asked_for_one(server, client, seen, forever):
+@pytest.mark.parametrize("refusal", [NO_STREAMED_LISTS, OLD_ETCD])
+async def test_a_server_that_streams_no_lists_is_asked_for_one(server, client, seen, forever, refusal):
     found = {"metadata": {"resourceVersion": "9"}, "items": [node("a", 1)]}
-    server.answers = [NO_STREAMED_LISTS, says(body=found), watch(event("ADDED", node("b", 10)), until=forever)]
+    server.answers = [refusal, says(body=found), watch(event("ADDED", node("b", 10)), until=forever)]
     async with following(client, seen):
         await seen.until(lambda: len(seen.events) == 3)
         forever.set()

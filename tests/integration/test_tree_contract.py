@@ -39,7 +39,7 @@ def read(root: Path, host: str = "") -> tuple[set[str], Changes]:
         scanner = Scanner(root, host=host, domain="myplugin.io", watch=watch)
         for _ in scanner.scan():
             pass
-        return set(scanner.resources), scanner.take_changes()
+        return set(scanner.offers), scanner.take_changes()
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakehw_plugin import allocation
 from fakehw_plugin.device import Device
-from fakehw_plugin.deviceplugin import allocation
 from tests.factories import make_device
 
 

@@ -110,7 +110,7 @@ def seed(fs: FakeFilesystem) -> FakeFilesystem:
 def test_only_the_nodes_of_this_host_are_read(seed: FakeFilesystem) -> None:
     desk = Desk("kind-worker2")
 
-    assert desk.scanner.resources == {R1, R2, R3}
+    assert desk.scanner.offers == {R1, R2, R3}
     assert {resource: sorted(devices) for resource, devices in desk.devices.items()} == {
         R2: ["node2-dev2-1"],
         R3: ["node2-dev3-1", "node2-dev3-2", "node2-dev3-3"],
@@ -153,7 +153,7 @@ def test_a_class_takes_its_devices_along_to_another_resource(seed: FakeFilesyste
 
     assert not desk.devices[R3]
     assert len(desk.devices["vendor.example/npu"]) == 3
-    assert R3 not in desk.scanner.resources
+    assert R3 not in desk.scanner.offers
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_bad_resource_name_takes_only_its_own_class_down(seed: FakeFilesystem)
         desk = Desk()
 
     assert [(entry["event"], entry["path"]) for entry in logs] == [("class_passed_over", "/fakehw/node2/dev2/resource")]
-    assert R2 not in desk.scanner.resources
+    assert R2 not in desk.scanner.offers
     assert len(desk.devices[R3]) == 3
 
 
@@ -342,7 +342,7 @@ def test_a_whole_class_and_a_whole_node_come_and_go(seed: FakeFilesystem) -> Non
     desk.tell("node9", inotify.MOVED_FROM)
 
     assert desk.devices["myplugin.io/mydevice-7"] == {}
-    assert "myplugin.io/mydevice-7" not in desk.scanner.resources
+    assert "myplugin.io/mydevice-7" not in desk.scanner.offers
     assert not [path for path in desk.watches.targets if "node9" in path]
 
 

@@ -7,13 +7,14 @@ import pytest
 
 from fakehw_plugin.device import DeviceID, Health
 from fakehw_plugin.devices import retention
+from fakehw_plugin.offer import Offer
 from fakehw_plugin.resource_name import ResourceName
 from tests.factories import make_device
 
 if TYPE_CHECKING:
     from fakehw_plugin.tree.known import Changes
 
-RESOURCE = ResourceName.parse("myplugin.io/mydevice-3")
+RESOURCE = Offer(ResourceName.parse("myplugin.io/mydevice-3"))
 DEVICE = make_device(2)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fakehw_plugin.device import Device, Health
 from fakehw_plugin.deviceplugin import wire
+from fakehw_plugin.wire import FragmentList
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.factories import make_device
 
@@ -61,7 +62,7 @@ def test_a_registration_is_what_protobuf_reads(pre_start: bool, preferred: bool,
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=8) | st.none()), max_size=600))
 def test_a_list_of_fragments_holds_what_was_put_in_and_not_taken_out(steps: list[tuple[int, bytes | None]]) -> None:
-    fragments, slots, model = wire.FragmentList(), {}, {}
+    fragments, slots, model = FragmentList(), {}, {}
     for key, fragment in steps:
         if fragment is None:
             if key in slots:

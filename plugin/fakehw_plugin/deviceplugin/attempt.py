@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fakehw_plugin.deviceplugin.directory import Identity, KubeletDirectory
-    from fakehw_plugin.deviceplugin.endpoint import Endpoint
+    from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
+    from fakehw_plugin.endpoint import Endpoint
 
 
 @dataclass(slots=True)
 class Attempt:
     """Serving on `endpoint` for the kubelet that `directory` had as `identity` when this began."""
 
-    endpoint: Endpoint
+    endpoint: Endpoint[DevicePluginServicer]
     directory: KubeletDirectory
     identity: Identity
     dropped: str | None = None

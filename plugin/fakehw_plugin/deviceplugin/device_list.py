@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fakehw_plugin.deviceplugin import wire
+from fakehw_plugin.wire import FragmentList
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class DeviceList:
         self._worst_bytes = 0
         self._slots: dict[DeviceID, tuple[int, int]] = {}
         """Where a device's fragment is, and the bytes that it takes at the worst."""
-        self._fragments = wire.FragmentList()
+        self._fragments = FragmentList()
         self._message: bytes | None = None
 
     def put(self, device: Device) -> bool:

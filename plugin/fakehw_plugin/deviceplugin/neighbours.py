@@ -13,8 +13,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from fakehw_plugin import logs
-from fakehw_plugin.deviceplugin import endpoint
+from fakehw_plugin import endpoint, logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

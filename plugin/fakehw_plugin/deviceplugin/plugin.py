@@ -10,8 +10,8 @@ import functools
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from fakehw_plugin import logs
-from fakehw_plugin.deviceplugin import endpoint, neighbours, session
+from fakehw_plugin import endpoint, logs
+from fakehw_plugin.deviceplugin import neighbours, session
 from fakehw_plugin.deviceplugin.device_list import DeviceList
 from fakehw_plugin.deviceplugin.directory import KubeletDirectory
 from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer

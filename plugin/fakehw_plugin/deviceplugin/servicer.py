@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
 
-from fakehw_plugin import errors
-from fakehw_plugin.deviceplugin import allocation, wire
+from fakehw_plugin import allocation, errors
+from fakehw_plugin.deviceplugin import wire
 from fakehw_plugin.tree import attributes, descent
 from kubeletapi.deviceplugin.v1beta1 import constants
 
@@ -75,7 +75,7 @@ class DevicePluginServicer:
         self._is_closing = False
         self._wakes: set[asyncio.Event] = set()
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the handlers for a gRPC server."""
         calls: dict[str, rpc_faults.Unary] = {
             "GetDevicePluginOptions": self.get_device_plugin_options,
@@ -91,7 +91,7 @@ class DevicePluginServicer:
             name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
         }
         handlers["ListAndWatch"] = grpc.unary_stream_rpc_method_handler(stream)
-        return grpc.method_handlers_generic_handler(constants.DEVICE_PLUGIN_SERVICE, handlers)
+        return (grpc.method_handlers_generic_handler(constants.DEVICE_PLUGIN_SERVICE, handlers),)
 
     def close(self) -> None:
         """End all streams, so that stopping the server does not have to wait for them (contract PIT-8)."""

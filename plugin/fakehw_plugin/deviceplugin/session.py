@@ -18,8 +18,8 @@ import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from fakehw_plugin import errors
-from fakehw_plugin.deviceplugin import endpoint, registration
+from fakehw_plugin import endpoint, errors
+from fakehw_plugin.deviceplugin import registration
 from fakehw_plugin.deviceplugin.attempt import Attempt
 
 if TYPE_CHECKING:

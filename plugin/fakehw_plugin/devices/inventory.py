@@ -32,8 +32,10 @@ class Listing(Protocol):
 class Inventory:
     """The devices of one resource, and who wants to know of changes."""
 
-    def __init__(self, resource_name: str, listing: Listing | None = None) -> None:
+    def __init__(self, resource_name: str, listing: Listing | None = None, *, driver: str = "") -> None:
         self.resource_name = resource_name
+        self.driver = driver
+        """The DRA driver that serves it; empty: the device plugin API does."""
         self.generation = 0
         """Grows by one with every published change."""
         self.changed_at: float | None = None

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import inotify, logs, slices
+from fakehw_plugin.offer import Api
 from fakehw_plugin.tree import attributes, mounts
 from fakehw_plugin.tree.scanner import Scanner
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from fakehw_plugin.devices.inventories import Inventories
     from fakehw_plugin.devices.telemetry import Telemetry
-    from fakehw_plugin.tree.entries import Entry
+    from fakehw_plugin.tree.entries import Watched
 
 MISSING_TREE_RETRY_S: Final = 0.25
 RESCAN_WITHOUT_EVENTS_S: Final = 1.0
@@ -39,6 +40,7 @@ class Pump:
         *,
         host: str,
         domain: str,
+        api: Api = Api.DEVICE_PLUGIN,
         reconcile_s: float,
         quiet_s: float,
         telemetry: Telemetry,
@@ -54,8 +56,8 @@ class Pump:
         self._quiet_s = quiet_s
         self._telemetry = telemetry
         self._on_taken = on_taken
-        self._watch: inotify.Watcher[Entry] = inotify.Watcher()
-        self._scanner = Scanner(root, host=host, domain=domain, watch=self._watch)
+        self._watch: inotify.Watcher[Watched] = inotify.Watcher()
+        self._scanner = Scanner(root, host=host, domain=domain, api=api, watch=self._watch)
         self._starved: str | None = None
         self._mounts_changed = False
         self._event_at: float | None = None
@@ -99,8 +101,8 @@ class Pump:
     async def _hand_on(self) -> bool:
         """Hand to the inventories what was read; True if one of them changed."""
         scanner = self._scanner
-        changed = await self._inventories.take(scanner.resources, scanner.take_changes(), at=self._event_at)
-        if scanner.is_present and not self.tree_is_present and not self._inventories.by_resource:
+        changed = await self._inventories.take(scanner.offers, scanner.take_changes(), at=self._event_at)
+        if scanner.is_present and not self.tree_is_present and not self._inventories.by_offer:
             self._log.warning("no_resources", root=str(self._root), host=scanner.host or "any")
         self.tree_is_present = scanner.is_present
         self._on_taken()

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import logs
+from fakehw_plugin.attribute import Effect
 from fakehw_plugin.device import Device, DeviceID, Health
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
-    from fakehw_plugin.resource_name import ResourceName
+    from fakehw_plugin.offer import Offer
     from fakehw_plugin.tree.known import Changes
 
     Holders = Callable[[], Awaitable[set[tuple[str, DeviceID]] | None]]
@@ -30,7 +32,14 @@ ASK_EVERY_S: Final = 10.0
 RELEASE_STEP: Final = 1000
 """Devices released before others may run."""
 
-REASON: Final = "unplugged"
+UNPLUGGED: Final = "unplugged"
+ANY_RESOURCE: Final = ""
+"""Stands for the resource of a device of which only the ID is known."""
+
+
+def is_held(held: Collection[tuple[str, DeviceID]], offer: Offer, device_id: DeviceID) -> bool:
+    """Tell whether a device of `offer` is among those that pods hold, given by resource and ID."""
+    return (offer.resource, device_id) in held or (ANY_RESOURCE, device_id) in held
 
 
 class Retention:
@@ -51,15 +60,21 @@ class Retention:
         self._release = release
         self._grace_s = grace_s
         self._clock = clock
-        self._vanished: dict[tuple[ResourceName, DeviceID], float] = {}
+        self._vanished: dict[tuple[Offer, DeviceID], float] = {}
+        self.retained_ids: Counter[DeviceID] = Counter()
+        """The IDs of the devices that are listed though they left the tree, and as how many offers each."""
         self._allocated_at: dict[DeviceID, float] = {}
         self._wake = asyncio.Event()
         self._log = logs.get_logger()
 
     @property
-    def retained(self) -> set[tuple[ResourceName, DeviceID]]:
+    def retained(self) -> Collection[tuple[Offer, DeviceID]]:
         """Return the devices that are listed though they left the tree."""
-        return set(self._vanished)
+        return self._vanished.keys()
+
+    def look_again(self) -> None:
+        """Ask again who holds what, without waiting for the time to do so."""
+        self._wake.set()
 
     def allocated(self, device_ids: Iterable[DeviceID]) -> None:
         """Note that these were handed out just now."""
@@ -69,15 +84,26 @@ class Retention:
             recent = {key: at for key, at in self._allocated_at.items() if now - at < RECENTLY_S}
             self._allocated_at = recent
 
-    def retain(self, resource: ResourceName, device: Device) -> Device:
-        """Take note that `device` left the tree and return what is to be listed in its place."""
-        self._vanished.setdefault((resource, device.id), self._clock())
+    def retain(self, offer: Offer, device: Device, reason: str = UNPLUGGED) -> Device:
+        """Take note that `device` left the tree; return what is listed in its place, which is not to be had."""
+        if (offer, device.id) not in self._vanished:
+            self._vanished[offer, device.id] = self._clock()
+            self.retained_ids[device.id] += 1
         self._wake.set()
-        return replace(device, health=Health.UNHEALTHY, reason=REASON, has_device_node=False)
+        effect = Effect.NO_SCHEDULE if device.unhealthy_effect is Effect.NONE else device.unhealthy_effect
+        return replace(device, health=Health.UNHEALTHY, reason=reason, has_device_node=False, unhealthy_effect=effect)
 
-    def returned(self, resource: ResourceName, device_id: DeviceID) -> None:
+    def returned(self, offer: Offer, device_id: DeviceID) -> None:
         """Take note that a device is back in the tree."""
-        self._vanished.pop((resource, device_id), None)
+        self._forget(offer, device_id)
+
+    def _forget(self, offer: Offer, device_id: DeviceID) -> bool:
+        if self._vanished.pop((offer, device_id), None) is None:
+            return False
+        self.retained_ids[device_id] -= 1
+        if not self.retained_ids[device_id]:
+            del self.retained_ids[device_id]
+        return True
 
     async def run(self) -> None:
         """Release what nobody holds any more, as soon as that is known; asks nobody while nothing is retained."""
@@ -100,24 +126,24 @@ class Retention:
         now = self._clock()
         free = []
         waits = []
-        for (resource, device_id), since in asked_about.items():
-            if (resource, device_id) not in self._vanished:
+        for (offer, device_id), since in asked_about.items():
+            if (offer, device_id) not in self._vanished:
                 continue  # it came back while we asked
             recent = self._allocated_at.get(device_id, -RECENTLY_S) + RECENTLY_S - now
             if held is None:
                 wait = max(since + self._grace_s - now, recent)
             else:
-                wait = ASK_EVERY_S if (resource, device_id) in held else recent
+                wait = ASK_EVERY_S if is_held(held, offer, device_id) else recent
             if wait > 0:
                 waits.append(wait)
             else:
-                free.append((resource, device_id))
+                free.append((offer, device_id))
         for start in range(0, len(free), RELEASE_STEP):
             if start:
                 await asyncio.sleep(0)
             changes: Changes = {}
-            for resource, device_id in free[start : start + RELEASE_STEP]:
-                if self._vanished.pop((resource, device_id), None) is not None:  # else it came back while others ran
-                    changes.setdefault(resource, {})[device_id] = None
+            for offer, device_id in free[start : start + RELEASE_STEP]:
+                if self._forget(offer, device_id):  # else it came back while others ran
+                    changes.setdefault(offer, {})[device_id] = None
             self._release(changes)
         return min(waits, default=None)

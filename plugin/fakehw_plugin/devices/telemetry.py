@@ -51,6 +51,14 @@ class Telemetry:
     """Faults played, by resource and method."""
     send_latency: Histogram = field(default_factory=Histogram)
     """From the event of the tree to the list handed to a stream."""
+    claims: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Claims by call (prepare, unprepare) and outcome (ok, refused)."""
+    slice_writes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """ResourceSlices written, by driver and verb (create, update, delete)."""
+    api_errors: Counter[str] = field(default_factory=Counter)
+    """Requests to the API server that failed, by HTTP status or what else it was."""
+    publish_latency: Histogram = field(default_factory=Histogram)
+    """From the event of the tree to all slices accepted by the API server."""
 
     def count_change(self, resource: str, node: str, was: str | None, now: str | None) -> None:
         """Count that a device of `node` went from one health to another; None where it was or is not listed."""

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fakehw_plugin.device import Device, Health
-from fakehw_plugin.tree import attributes
+from fakehw_plugin.offer import Api
+from fakehw_plugin.tree import attributes, details
+from fakehw_plugin.tree.entries import TaintsEntry
 
 if TYPE_CHECKING:
+    from fakehw_plugin import inotify
     from fakehw_plugin.tree.complaints import Complaints, Found
-    from fakehw_plugin.tree.entries import DeviceEntry
+    from fakehw_plugin.tree.details import Details
+    from fakehw_plugin.tree.entries import DeviceEntry, Watched
     from fakehw_plugin.tree.known import KnownTree
 
 
 class DeviceReader:
     """Reads devices into `known`."""
 
-    def __init__(self, known: KnownTree, complaints: Complaints) -> None:
+    def __init__(self, known: KnownTree, complaints: Complaints, watch: inotify.Watcher[Watched]) -> None:
+        self._watch = watch
         self._known = known
         self._complaints = complaints
 
@@ -28,6 +34,8 @@ class DeviceReader:
         """
         was, found = entry.device, dict[tuple[str, str], str]()
         numa_node, has_device_node, is_whole = None, False, True
+        settings = entry.parent.settings
+        extras: Details | None = None
         try:
             fd = attributes.open_directory(str(entry.number), dir_fd=class_fd)
         except OSError as error:
@@ -36,6 +44,10 @@ class DeviceReader:
         else:
             try:
                 reading = attributes.read_health(dir_fd=fd)
+                if settings is not None and settings.api is Api.DRA:
+                    self._watch_taints(entry)
+                    extras = details.read(fd, entry.path, dict(settings.types), found)
+                    is_whole = extras.is_whole
                 has_device_node = self._has_device_node(fd, entry, found)
                 numa_node = attributes.read_numa_node(dir_fd=fd)
             except attributes.AttributeFileError as error:
@@ -49,12 +61,24 @@ class DeviceReader:
             self._complaints.replace(f"{entry.path}/.", found)
         node, class_name = entry.parent.parent.name, entry.parent.name
         now = Device(node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node)
+        if extras is not None and settings is not None:
+            now = replace(
+                now, attributes=extras.attributes, taints=extras.taints, unhealthy_effect=settings.unhealthy_effect
+            )
+            if may_wait and was is not None and not extras.is_whole:
+                now = replace(now, attributes=was.attributes, taints=was.taints)
         if now == was:
             return is_whole
         if may_wait and not reading.is_whole:
             return False
         self._known.put(entry, now)
         return is_whole
+
+    def _watch_taints(self, entry: DeviceEntry) -> None:
+        if entry.taints is None:
+            entry.taints = TaintsEntry(entry)
+        if entry.taints.wd is None:
+            entry.taints.wd = self._watch.add(f"{entry.path}/{details.TAINTS}", entry.taints)
 
     @staticmethod
     def _has_device_node(fd: int, entry: DeviceEntry, found: Found) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from fakehw_plugin.attribute import AttributeType, Effect
+from fakehw_plugin.offer import Api
 
 if TYPE_CHECKING:
     import os
 
     from fakehw_plugin.device import Device
-    from fakehw_plugin.resource_name import ResourceName
+    from fakehw_plugin.offer import Offer
 
 
 class RootEntry:
@@ -56,19 +60,31 @@ class NodeEntry:
         return self.classes.get(name)
 
 
+@dataclass(frozen=True, slots=True)
+class ClassSettings:
+    """What a class says of all its devices together. All but the API is for DRA."""
+
+    api: Api = Api.DEVICE_PLUGIN
+    driver: str = ""
+    unhealthy_effect: Effect = Effect.NO_SCHEDULE
+    types: tuple[tuple[str, AttributeType], ...] = ()
+    """Of attributes that are no strings."""
+
+
 class ClassEntry:
     """A device class of a node."""
 
     child_level: Final = "device"
 
-    __slots__ = ("devices", "identity", "is_attached", "name", "parent", "resource", "wd")
+    __slots__ = ("devices", "identity", "is_attached", "name", "offer", "parent", "settings", "wd")
 
     def __init__(self, parent: NodeEntry, name: str, identity: int) -> None:
         self.parent = parent
         self.name = name
         self.identity = identity
         self.is_attached = True
-        self.resource: ResourceName | None = None
+        self.offer: Offer | None = None
+        self.settings: ClassSettings | None = None
         self.wd: int | None = None
         self.devices: dict[int, DeviceEntry] = {}
 
@@ -85,7 +101,7 @@ class ClassEntry:
 class DeviceEntry:
     """A device of a class."""
 
-    __slots__ = ("device", "identity", "is_attached", "number", "parent", "wd")
+    __slots__ = ("device", "identity", "is_attached", "number", "parent", "taints", "wd")
 
     def __init__(self, parent: ClassEntry, number: int, identity: int) -> None:
         self.parent = parent
@@ -94,6 +110,7 @@ class DeviceEntry:
         self.is_attached = True
         self.device: Device | None = None
         self.wd: int | None = None
+        self.taints: TaintsEntry | None = None
 
     @property
     def path(self) -> str:
@@ -101,7 +118,21 @@ class DeviceEntry:
         return f"{self.parent.path}/{self.number}"
 
 
+class TaintsEntry:
+    """The directory `taints` of a device: watched, and read with its device."""
+
+    __slots__ = ("device", "wd")
+
+    is_attached: Final = True
+
+    def __init__(self, device: DeviceEntry) -> None:
+        self.device = device
+        self.wd: int | None = None
+
+
 Entry = RootEntry | NodeEntry | ClassEntry | DeviceEntry
+Watched = Entry | TaintsEntry
+"""What an event can be about."""
 
 
 def identity_of(status: os.stat_result) -> int:

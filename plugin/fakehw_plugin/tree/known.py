@@ -1,4 +1,4 @@
-"""What is known of the tree: its entries, which resources have a class in it, and what changed since it was asked."""
+"""What is known of the tree: its entries, what its classes are offered as, and what changed since it was asked."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from fakehw_plugin.device import Device, DeviceID
-from fakehw_plugin.resource_name import ResourceName
-from fakehw_plugin.tree.entries import RootEntry
+from fakehw_plugin.offer import Offer
+from fakehw_plugin.tree.entries import DeviceEntry, RootEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fakehw_plugin import inotify
     from fakehw_plugin.tree.complaints import Complaints
-    from fakehw_plugin.tree.entries import ClassEntry, DeviceEntry, Entry, NodeEntry
+    from fakehw_plugin.tree.entries import ClassEntry, NodeEntry, Watched
 
-Changes = dict[ResourceName, dict[DeviceID, Device | None]]
-"""Devices by resource and ID; None for one that left the tree."""
+Changes = dict[Offer, dict[DeviceID, Device | None]]
+"""Devices by offer and ID; None for one that left the tree."""
 
 
 class KnownTree:
@@ -26,16 +26,16 @@ class KnownTree:
     What may concern many entries is a generator that yields after every one.
     """
 
-    def __init__(self, path: str, *, watch: inotify.Watcher[Entry], complaints: Complaints) -> None:
+    def __init__(self, path: str, *, watch: inotify.Watcher[Watched], complaints: Complaints) -> None:
         self.root = RootEntry(path)
         self._watch = watch
         self._complaints = complaints
         self._changes: Changes = defaultdict(dict)
-        self._classes_of: defaultdict[ResourceName, int] = defaultdict(int)
+        self._classes_of: defaultdict[Offer, int] = defaultdict(int)
 
     @property
-    def resources(self) -> set[ResourceName]:
-        """Return the resources that have a class, be it with no device at all."""
+    def offers(self) -> set[Offer]:
+        """Return what classes are offered as, be it with no device at all."""
         return set(self._classes_of)
 
     def take_changes(self) -> Changes:
@@ -48,16 +48,16 @@ class KnownTree:
         entry.device = now
         self._record(entry, now)
 
-    def assign(self, class_entry: ClassEntry, resource: ResourceName | None) -> Iterator[None]:
-        """Move a class and its devices to another resource; None: they are passed over."""
-        if resource == class_entry.resource:
+    def assign(self, class_entry: ClassEntry, offer: Offer | None) -> Iterator[None]:
+        """Offer a class and its devices as something else; None: they are passed over."""
+        if offer == class_entry.offer:
             return
         for entry in class_entry.devices.values():
             self._record(entry, None)
             yield
-        self._count(class_entry.resource, -1)
-        class_entry.resource = resource
-        self._count(resource, +1)
+        self._count(class_entry.offer, -1)
+        class_entry.offer = offer
+        self._count(offer, +1)
         for entry in class_entry.devices.values():
             self._record(entry, entry.device)
             yield
@@ -73,7 +73,7 @@ class KnownTree:
         for entry in tuple(class_entry.devices.values()):
             self.drop_device(entry)
             yield
-        self._count(class_entry.resource, -1)
+        self._count(class_entry.offer, -1)
         self._let_go(class_entry)
         del class_entry.parent.classes[class_entry.name]
 
@@ -101,15 +101,17 @@ class KnownTree:
         entry.is_attached = False
         self._complaints.forget_below(entry.path)
         self._watch.remove(entry.wd, entry)
+        if isinstance(entry, DeviceEntry) and entry.taints is not None:
+            self._watch.remove(entry.taints.wd, entry.taints)
 
-    def _count(self, resource: ResourceName | None, difference: int) -> None:
-        if resource is not None:
-            self._classes_of[resource] += difference
-            if not self._classes_of[resource]:
-                del self._classes_of[resource]
+    def _count(self, offer: Offer | None, difference: int) -> None:
+        if offer is not None:
+            self._classes_of[offer] += difference
+            if not self._classes_of[offer]:
+                del self._classes_of[offer]
 
     def _record(self, entry: DeviceEntry, now: Device | None) -> None:
-        resource = entry.parent.resource
+        offer = entry.parent.offer
         known = now or entry.device
-        if resource is not None and known is not None:
-            self._changes[resource][known.id] = now
+        if offer is not None and known is not None:
+            self._changes[offer][known.id] = now

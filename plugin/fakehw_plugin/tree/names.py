@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FAULTS: Final = "rpc"
 """A directory of a class that is no device: see rpc_faults."""
 
-ATTRIBUTES: Final = ("host", "resource")
+ATTRIBUTES: Final = ("host", "resource", "api", "driver", "unhealthy_effect", "types")
 """Files that stand among the directories of nodes and classes."""
 
 _RULES: Final = {

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import device, logs
 from fakehw_plugin.device import Health
+from fakehw_plugin.offer import Offer
 from fakehw_plugin.resource_name import ResourceName
-from fakehw_plugin.tree import attributes, descent, entries, names
+from fakehw_plugin.tree import attributes, class_settings, descent, entries, names
 from fakehw_plugin.tree.complaints import Complaints, Found
 from fakehw_plugin.tree.device_reader import DeviceReader
 from fakehw_plugin.tree.known import KnownTree
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
     from fakehw_plugin import inotify
-    from fakehw_plugin.tree.entries import ClassEntry, DeviceEntry, Entry, NodeEntry, RootEntry
+    from fakehw_plugin.offer import Api
+    from fakehw_plugin.tree.entries import ClassEntry, DeviceEntry, Entry, NodeEntry, RootEntry, Watched
 
 _SCAN_STEP: Final = 256
 """Directory entries between two offers to let others run."""
@@ -37,15 +39,16 @@ _SCAN_STEP: Final = 256
 class TreeReader:
     """Reads the tree at `path` for the Kubernetes node `host` (empty: the whole tree) into `known`."""
 
-    def __init__(self, path: str, *, host: str, domain: str, watch: inotify.Watcher[Entry]) -> None:
+    def __init__(self, path: str, *, host: str, domain: str, api: Api, watch: inotify.Watcher[Watched]) -> None:
         self.is_present = False
         """The root is there and is a directory."""
         self.host: Final = host
         self._domain = domain
+        self._api = api
         self._watch = watch
         self._complaints = Complaints(logs.get_logger())
         self.known: Final = KnownTree(path, watch=watch, complaints=self._complaints)
-        self._devices = DeviceReader(self.known, self._complaints)
+        self._devices = DeviceReader(self.known, self._complaints, watch)
         self._incomplete: list[DeviceEntry] = []
 
     def take_incomplete(self) -> list[DeviceEntry]:
@@ -98,8 +101,11 @@ class TreeReader:
                 yield from self._read_node(fd, entry)
             elif entry.is_ours:
                 yield from self._examine_class(entry, fd, name)
-        elif name == "resource":
-            yield from self._read_resource(fd, entry)
+        elif name in names.ATTRIBUTES:
+            was = entry.settings
+            yield from self._read_offer(fd, entry)
+            if entry.settings != was:  # its devices are read in another way now
+                yield from self._list_devices(fd, entry)
         else:
             yield from self._examine_device(entry, fd, name)
 
@@ -200,7 +206,10 @@ class TreeReader:
         self._complaints.replace(f"{node.path}/{name}", found)
 
     def _read_class(self, fd: int, class_entry: ClassEntry) -> Iterator[None]:
-        yield from self._read_resource(fd, class_entry)
+        yield from self._read_offer(fd, class_entry)
+        yield from self._list_devices(fd, class_entry)
+
+    def _list_devices(self, fd: int, class_entry: ClassEntry) -> Iterator[None]:
         examine = functools.partial(self._examine_device, class_entry)
         yield from self._list(fd, class_entry, class_entry.devices, examine)
 
@@ -213,21 +222,28 @@ class TreeReader:
                     self.known.put(entry, now)
             yield
 
-    def _read_resource(self, fd: int, class_entry: ClassEntry) -> Iterator[None]:
+    def _read_offer(self, fd: int, class_entry: ClassEntry) -> Iterator[None]:
+        """Read as what a class is offered, and by which API."""
         found = Found()
-        resource: ResourceName | None = None
+        settings = class_settings.read(
+            fd, class_entry.path, class_entry.settings, found, api=self._api, domain=self._domain
+        )
+        class_entry.settings = settings
+        resource = self._read_resource(fd, class_entry, found)
+        self._complaints.replace(f"{class_entry.path}/.resource", found)
+        yield from self.known.assign(class_entry, None if resource is None else Offer(resource, settings.driver))
+
+    def _read_resource(self, fd: int, class_entry: ClassEntry, found: Found) -> ResourceName | None:
         number = device.class_number(class_entry.name)
         try:
-            resource = ResourceName.parse(attributes.read("resource", dir_fd=fd))
+            return ResourceName.parse(attributes.read("resource", dir_fd=fd))
         except attributes.MissingAttributeError:
             if number is not None:
-                resource = ResourceName.parse(f"{self._domain}/mydevice-{number}")
-            else:
-                found[class_entry.path, "class_passed_over"] = "has no resource and is not named devK"
+                return ResourceName.parse(f"{self._domain}/mydevice-{number}")
+            found[class_entry.path, "class_passed_over"] = "has no resource and is not named devK"
         except (attributes.AttributeFileError, ValueError) as error:
             found[f"{class_entry.path}/resource", "class_passed_over"] = str(error)
-        self._complaints.replace(f"{class_entry.path}/.resource", found)
-        yield from self.known.assign(class_entry, resource)
+        return None
 
     def _examine_device(self, class_entry: ClassEntry, class_fd: int, name: str) -> Iterator[None]:
         found = Found()

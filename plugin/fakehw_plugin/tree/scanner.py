@@ -11,14 +11,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import inotify
+from fakehw_plugin.offer import Api
 from fakehw_plugin.tree import entries, names, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
 
-    from fakehw_plugin.resource_name import ResourceName
-    from fakehw_plugin.tree.entries import Entry
+    from fakehw_plugin.offer import Offer
+    from fakehw_plugin.tree.entries import Entry, Watched
     from fakehw_plugin.tree.known import Changes
 
 WRITING_S: Final = 0.2
@@ -47,10 +48,11 @@ class Scanner:
         *,
         host: str,
         domain: str,
-        watch: inotify.Watcher[Entry],
+        watch: inotify.Watcher[Watched],
+        api: Api = Api.DEVICE_PLUGIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader = reader.TreeReader(str(root), host=host, domain=domain, watch=watch)
+        self._reader = reader.TreeReader(str(root), host=host, domain=domain, api=api, watch=watch)
         self._known = self._reader.known
         self._clock = clock
         self._deadlines: dict[tuple[Entry, str], float] = {}
@@ -67,15 +69,15 @@ class Scanner:
         return self._reader.host
 
     @property
-    def resources(self) -> set[ResourceName]:
-        """Return the resources that have a class on this host, be it with no device at all."""
-        return self._known.resources
+    def offers(self) -> set[Offer]:
+        """Return what classes of this host are offered as, be it with no device at all."""
+        return self._known.offers
 
-    def class_paths(self, resource: str) -> list[str]:
-        """Return the directories of the classes of a resource, in the order of the nodes."""
+    def class_paths(self, offer: str) -> list[str]:
+        """Return the directories of the classes that are offered so, in the order of the nodes."""
         nodes = (node for _, node in sorted(self._known.root.nodes.items()) if node.is_ours)
         classes = (class_entry for node in nodes for _, class_entry in sorted(node.classes.items()))
-        return [class_entry.path for class_entry in classes if class_entry.resource == resource]
+        return [class_entry.path for class_entry in classes if class_entry.offer == offer]
 
     @property
     def next_deadline(self) -> float | None:
@@ -83,7 +85,7 @@ class Scanner:
         return min(self._deadlines.values(), default=None)
 
     def take_changes(self) -> Changes:
-        """Return what changed since the last call: devices by resource and ID, None for one that left the tree."""
+        """Return what changed since the last call: devices by offer and ID, None for one that left the tree."""
         return self._known.take_changes()
 
     def scan(self) -> Generator[None, None, None]:
@@ -92,7 +94,7 @@ class Scanner:
         yield from self._reader.scan()
         self._wait_for_incomplete()
 
-    def handle(self, events: Iterable[inotify.Event[Entry]]) -> Generator[None, None, bool]:
+    def handle(self, events: Iterable[inotify.Event[Watched]]) -> Generator[None, None, bool]:
         """Read again what `events` name; returns True if a whole scan is due because the root itself changed."""
         touched: dict[tuple[Entry, str], int] = {}
         is_scan_due = False
@@ -118,26 +120,36 @@ class Scanner:
         self._wait_for_incomplete()
 
     @classmethod
-    def _sort(cls, event: inotify.Event[Entry], touched: dict[tuple[Entry, str], int]) -> bool:
+    def _sort(cls, event: inotify.Event[Watched], touched: dict[tuple[Entry, str], int]) -> bool:
         """Note in `touched` what an event makes us read again; True if that is everything."""
         entry, name = event.target, event.name
+        if isinstance(entry, entries.TaintsEntry):
+            if event.mask & inotify.IGNORED:
+                entry.wd = None
+            touched.setdefault((entry.device, "health"), inotify.MODIFY)
+            return False
         if not name:
-            return cls._sort_end(event, touched)
+            return cls._sort_end(event, entry, touched)
         if name.startswith("."):
             return False
         if not isinstance(entry, entries.DeviceEntry):
             touched[entry, name] = event.mask | (touched.get((entry, name), 0) & inotify.CREATE)
         elif name == "health":
             touched[entry, name] = event.mask
-        elif name in ("numa_node", "node"):
+        elif name in ("numa_node", "node") or cls._is_detailed(entry):
             # A reason to read the device again, but not to believe a health file that is empty just now.
             touched.setdefault((entry, "health"), inotify.MODIFY)
         return False
 
     @staticmethod
-    def _sort_end(event: inotify.Event[Entry], touched: dict[tuple[Entry, str], int]) -> bool:
+    def _is_detailed(entry: entries.DeviceEntry) -> bool:
+        """Tell whether more is read of a device than its health: see details."""
+        return entry.parent.settings is not None and entry.parent.settings.api is Api.DRA
+
+    @staticmethod
+    def _sort_end(event: inotify.Event[Watched], entry: Entry, touched: dict[tuple[Entry, str], int]) -> bool:
         """Take note that a watched directory went away; True if that is the root, or went with its file system."""
-        entry, is_root = event.target, isinstance(event.target, entries.RootEntry)
+        is_root = isinstance(entry, entries.RootEntry)
         if event.mask & inotify.IGNORED:
             entry.wd = None  # to be watched again, if it is still there or something else is by now
             if entry.is_attached and not isinstance(entry, entries.RootEntry):

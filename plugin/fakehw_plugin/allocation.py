@@ -31,27 +31,40 @@ class Allocation:
     device_nodes: tuple[BindMount, ...] = ()
 
 
-def allocate(devices: Iterable[Device], *, host_root: str) -> Allocation:
-    """Return variables, mounts and device nodes for `devices`, whose tree the host has at `host_root`.
+def variables(devices: Iterable[Device]) -> list[tuple[Device, str]]:
+    """Return the devices, in order, each with the name of the variable that tells a container its path.
 
-    Variables count from 0 within a class, in the order of device numbers and not of text: DEV_3_ID_0='/node2/dev3/2'.
+    Variables count from 0 within a class, in the order of device numbers and not of text: DEV_3_ID_0, DEV_3_ID_1.
     """
-    ordered = sorted(devices, key=lambda device: device.sort_key)
-    root = host_root.rstrip("/")
-    envs: dict[str, str] = {}
     counts: defaultdict[str, int] = defaultdict(int)
-    for device in ordered:
+    named = []
+    for device in sorted(devices, key=lambda device: device.sort_key):
         prefix = device.env_prefix
-        envs[f"{prefix}_{counts[prefix]}"] = device.path
+        named.append((device, f"{prefix}_{counts[prefix]}"))
         counts[prefix] += 1
+    return named
+
+
+def grant(path: str, variable: str, *, has_device_node: bool, host_root: str) -> Allocation:
+    """Return what a container gets for the device at `path` of the tree, which the host has at `host_root`."""
+    source = host_root.rstrip("/") + path
     return Allocation(
-        envs,
-        tuple(BindMount(device.path, root + device.path) for device in ordered),
-        tuple(
-            BindMount(f"{device.path}/node", f"{root}{device.path}/node")
-            for device in ordered
-            if device.has_device_node
-        ),
+        {variable: path},
+        (BindMount(path, source),),
+        (BindMount(f"{path}/node", f"{source}/node"),) if has_device_node else (),
+    )
+
+
+def allocate(devices: Iterable[Device], *, host_root: str) -> Allocation:
+    """Return what a container gets for all of `devices` together, such as DEV_3_ID_0='/node2/dev3/2'."""
+    grants = [
+        grant(device.path, variable, has_device_node=device.has_device_node, host_root=host_root)
+        for device, variable in variables(devices)
+    ]
+    return Allocation(
+        {name: path for granted in grants for name, path in granted.envs.items()},
+        tuple(mount for granted in grants for mount in granted.mounts),
+        tuple(node for granted in grants for node in granted.device_nodes),
     )
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 import grpc
 
@@ -22,8 +22,6 @@ from fakehw_plugin import errors, socket_path
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
-
-    from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
 
 PREFIX: Final = "fakehw-"
 STOP_GRACE_S: Final = 0.2
@@ -42,26 +40,48 @@ _OPTIONS: Final = (
 )
 
 
-def new_name(plugin_dir: Path, resource_name: str) -> str:
+def names(directory: Path, purpose: str) -> set[str]:
+    """Return the names of the sockets in `directory` that serve this purpose, of whichever process."""
+    stem = new_name(directory, purpose).removesuffix(".sock")[: -2 * _TOKEN_BYTES]
+    return {path.name for path in directory.glob(f"{PREFIX}*.sock") if path.name.startswith(stem)}
+
+
+class Servicer(Protocol):
+    """What is served on a socket."""
+
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """Return the handlers of its services."""
+
+    def close(self) -> None:
+        """End all streams, so that stopping the server does not have to wait for them (contract PIT-8)."""
+
+
+ServicerT = TypeVar("ServicerT", bound=Servicer)
+
+
+def new_name(directory: Path, purpose: str) -> str:
     """Return a file name that was never used before and says what it is for, as far as the path has room."""
-    room = socket_path.room(plugin_dir) - _SHORTEST_NAME - len("-")
-    slug = re.sub(r"[^a-z0-9]+", "-", resource_name.lower()).strip("-")[-max(room, 0) :] if room > 0 else ""
+    room = socket_path.room(directory) - _SHORTEST_NAME - len("-")
+    slug = re.sub(r"[^a-z0-9]+", "-", purpose.lower()).strip("-")[-max(room, 0) :] if room > 0 else ""
     return f"{PREFIX}{slug.strip('-')[:40]}{'-' if slug else ''}{os.urandom(_TOKEN_BYTES).hex()}.sock"
 
 
-class Endpoint:
-    """Serves `servicer` on a new socket in `plugin_dir` while it is entered; EndpointError if it cannot."""
+class Endpoint(Generic[ServicerT]):
+    """Serves `servicer` on a new socket in `directory` while it is entered; EndpointError if it cannot.
 
-    def __init__(self, plugin_dir: Path, resource_name: str, servicer: DevicePluginServicer) -> None:
+    `purpose` is a part of the socket's name, such as a resource name.
+    """
+
+    def __init__(self, directory: Path, purpose: str, servicer: ServicerT) -> None:
         self.servicer = servicer
         self.stop_grace_s = STOP_GRACE_S
-        self.name: Final = new_name(plugin_dir, resource_name)
-        self.socket_path: Final = plugin_dir / self.name
+        self.name: Final = new_name(directory, purpose)
+        self.socket_path: Final = directory / self.name
         self._server: grpc.aio.Server | None = None
         self._dir_fd: int | None = None
         """The directory in which the socket is; something else may be mounted over it when it is to be removed."""
 
-    async def __aenter__(self) -> Endpoint:
+    async def __aenter__(self) -> Endpoint[ServicerT]:
         directory = self.socket_path.parent
         # Asked first, because gRPC does not say why it could not bind.
         if not os.access(directory, os.W_OK | os.X_OK):
@@ -71,7 +91,7 @@ class Endpoint:
         except OSError as error:
             raise errors.EndpointError(f"cannot serve {self.socket_path}: {error.strerror}") from error
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._server.add_generic_rpc_handlers((self.servicer.handler(),))
+        self._server.add_generic_rpc_handlers(self.servicer.handlers())
         try:
             self._server.add_insecure_port(socket_path.target(self.socket_path))
             # In a task of its own: cancelled half-way, grpc.aio leaves a server that listens and can never be stopped.
@@ -131,10 +151,10 @@ def is_dead(path: Path) -> bool:
         return False
 
 
-def remove_stale(plugin_dir: Path) -> list[str]:
+def remove_stale(directory: Path) -> list[str]:
     """Remove sockets of our own that nobody listens on, left by a process that was killed (contract PIT-23)."""
     removed = []
-    for path in plugin_dir.glob(f"{PREFIX}*.sock"):
+    for path in directory.glob(f"{PREFIX}*.sock"):
         if _OWN_NAME.fullmatch(path.name) and is_dead(path):
             with contextlib.suppress(OSError):
                 path.unlink()
