@@ -3,6 +3,7 @@
     ROOT/NODE/host                     the Kubernetes node that owns the fake node (absent: any)
     ROOT/NODE/CLASS/resource           the extended resource that the class is advertised as
     ROOT/NODE/CLASS/rpc/...            faults of the protocol, read by the plugin if it is told to
+    ROOT/NODE/CLASS/api, driver, unhealthy_effect, types    which API serves the class, and how; read by the plugin
     ROOT/NODE/CLASS/NUMBER/health      healthy | unhealthy, then perhaps a reason
     ROOT/NODE/CLASS/NUMBER/numa_node   -1 or absent: none
     ROOT/NODE/CLASS/NUMBER/node        an optional character device
@@ -50,6 +51,13 @@ HEALTH: Final = "health"
 NUMA_NODE: Final = "numa_node"
 DEVICE_NODE: Final = "node"
 RPC_FAULTS: Final = "rpc"
+API: Final = "api"
+DRIVER: Final = "driver"
+UNHEALTHY_EFFECT: Final = "unhealthy_effect"
+TYPES: Final = "types"
+SETTINGS: Final = (API, DRIVER, UNHEALTHY_EFFECT, TYPES)
+"""Files of a class that say by which API of Kubernetes it is served, and how."""
+TAINTS: Final = "taints"
 PRIVATE_DIR: Final = ".fakehw"
 
 DIR_MODE: Final = 0o755

@@ -98,13 +98,16 @@ class _Nodes(Mapping[str, FakeNode]):
 class _ClassEntry:
     """A class as the spec has it: which numbers there are, and the template of each."""
 
-    __slots__ = ("_parts", "_singles", "name", "numbers", "resource", "template")
+    __slots__ = ("_parts", "_singles", "name", "numbers", "resource", "settings", "template")
 
     def __init__(self, name: str, fields: Mapping[str, Any], domain: str) -> None:
         self.name = name
         resource = fields.get("resource") or layout.default_resource(name, domain)
         assert resource is not None, "the spec was checked"
         self.resource: str = resource
+        self.settings = {name: fields[name] for name in layout.SETTINGS if name in fields}
+        if types := self.settings.get(layout.TYPES):
+            self.settings[layout.TYPES] = "\n".join(f"{name} {type_}" for name, type_ in types.items())
         self.template = DeviceTemplate().overridden(fields)
         explicit = {key: (ranges.numbers(key), own) for key, own in (fields.get("devices") or {}).items()}
         self.numbers = device_numbers(fields.get("count", 0), [numbers for numbers, _ in explicit.values()])
@@ -131,7 +134,7 @@ class _ClassEntry:
 
     def make(self, node: str, index: str | None) -> FakeClass:
         """Return this class of one node."""
-        return FakeClass(self.name, self.resource, _Devices(self, node, index), self.template)
+        return FakeClass(self.name, self.resource, _Devices(self, node, index), self.template, self.settings)
 
 
 class _Devices(Mapping[int, FakeDevice]):

@@ -36,6 +36,12 @@ def lines(topology: Topology) -> Iterator[str]:
 
 def _class_lines(fake_class: FakeClass) -> Iterator[str]:
     yield f"resource: {_scalar(fake_class.resource)}"
+    for name, value in fake_class.settings.items():
+        if name == layout.TYPES:
+            pairs = (line.split() for line in value.splitlines())
+            yield f"types: {{{', '.join(f'{attribute}: {type_}' for attribute, type_ in pairs)}}}"
+        else:
+            yield f"{name}: {_scalar(value)}"
     if not fake_class.devices:
         yield "count: 0"
         return

@@ -64,6 +64,8 @@ class FakeClass:
     resource: str
     devices: Mapping[int, FakeDevice]
     template: DeviceTemplate
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """For DRA: what stands in the files api, driver, unhealthy_effect and types, as far as the spec says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,9 @@ def _compare_class(
     plan: Plan, path: TreePath, wanted: FakeClass, found: FoundClass, before: Sequence[FakeClass], actual: Snapshot
 ) -> None:
     _compare_value(plan, path, layout.RESOURCE, wanted.resource, found.resource, was_ours=True)
+    for name in layout.SETTINGS:
+        was_ours = any(name in old.settings for old in before)
+        _compare_value(plan, path, name, wanted.settings.get(name), found.settings.get(name), was_ours=was_ours)
     for number in sorted({*wanted.devices, *found.devices}):
         device_path = TreePath(path.node, path.class_name, number)
         found_device = found.devices.get(number)

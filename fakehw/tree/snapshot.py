@@ -67,6 +67,8 @@ class FoundClass:
     resource: Value | None = None
     devices: dict[int, FoundDevice] = field(default_factory=dict)
     foreign: tuple[str, ...] = ()
+    settings: dict[str, Value] = field(default_factory=dict)
+    """What the files of layout.SETTINGS say that are there."""
 
     @property
     def is_likely(self) -> bool:
@@ -193,6 +195,7 @@ def _read_class(tree: Snapshot, node_fd: int, path: TreePath) -> FoundClass | No
         if fd is None:
             return None
         devices: dict[int, FoundDevice] = {}
+        settings: dict[str, Value] = {}
         foreign: list[str] = []
         for name in directory.names(fd):
             if layout.DEVICE_NUMBER.fullmatch(name):
@@ -202,9 +205,13 @@ def _read_class(tree: Snapshot, node_fd: int, path: TreePath) -> FoundClass | No
                     devices[int(name)] = found
                 elif device_path in tree.obstacles:
                     foreign.append(name)
+            elif name in layout.SETTINGS and (value := _value(name, fd)) is not None:
+                settings[name] = value
+                if isinstance(value, Unreadable) and value.is_directory:
+                    foreign.append(name)
             elif name not in (layout.RESOURCE, layout.RPC_FAULTS):
                 foreign.append(name)
-        return FoundClass(_value(layout.RESOURCE, fd), devices, tuple(foreign))
+        return FoundClass(_value(layout.RESOURCE, fd), devices, tuple(foreign), settings)
 
 
 def _read_device(tree: Snapshot, class_fd: int, path: TreePath) -> FoundDevice | None:
@@ -220,6 +227,8 @@ def _read_device(tree: Snapshot, class_fd: int, path: TreePath) -> FoundDevice |
         for name in directory.names(fd):
             if not layout.ATTRIBUTE_NAME.fullmatch(name):
                 foreign.append(name)
+            elif name == layout.TAINTS and directory.is_directory(name, dir_fd=fd):
+                continue  # the plugin's to read
             elif name == layout.DEVICE_NODE and (device_node := _device_node(fd)):
                 continue
             elif (value := _value(name, fd)) is not None:

@@ -126,6 +126,8 @@ class Stage:
 
     def _fill_class(self, fd: int, fake_class: FakeClass, made: Callable[[], None]) -> None:
         directory.write(layout.RESOURCE, fake_class.resource, dir_fd=fd, mode=self._file_mode)
+        for name, value in fake_class.settings.items():
+            directory.write(name, value, dir_fd=fd, mode=self._file_mode)
         for device in fake_class.devices.values():
             name = str(device.number)
             if device.device_node is None and self._dir_mode is None:

@@ -131,6 +131,56 @@ def test_reset_starts_over(tree: FakeTree):
     assert content()["node2/dev3/1/health"] == "healthy\n"
 
 
+def test_files_and_taints_for_dra_are_part_of_a_tree_and_stay_with_a_build(tree: FakeTree):
+    tree.build(make_topology(dev3={"count": 1}))
+    device_class = ROOT / "node2/dev3"
+    for name in ("api", "driver", "unhealthy_effect", "types", "1/taints/drain"):
+        (device_class / name).parent.mkdir(exist_ok=True)
+        (device_class / name).write_text("x\n")
+
+    report = tree.build(make_topology(dev3={"count": 1}))
+
+    assert not report.kept
+    assert (device_class / "1/taints/drain").exists()
+    tree.build(make_topology(dev3={"count": 1}), reset=True)
+    assert sorted(path.name for path in device_class.iterdir()) == ["1", "resource"]
+
+
+DRA = {
+    "count": 1,
+    "api": "dra",
+    "driver": "d.io",
+    "unhealthy_effect": "None",
+    "types": {"slots": "int", "memory": "capacity"},
+}
+
+
+def test_a_class_says_how_dra_serves_it(tree: FakeTree):
+    tree.build(make_topology(dev3=DRA))
+
+    files = {name: (ROOT / "node2/dev3" / name).read_text() for name in layout.SETTINGS}
+    assert files == {
+        "api": "dra\n",
+        "driver": "d.io\n",
+        "unhealthy_effect": "None\n",
+        "types": "slots int\nmemory capacity\n",
+    }
+
+
+def test_what_a_spec_says_of_dra_is_brought_back_and_goes_with_it_and_a_hand_s_own_stays(tree: FakeTree):
+    tree.build(make_topology(dev3=DRA))
+    (ROOT / "node2/dev3/api").write_text("device-plugin\n")
+
+    tree.build(make_topology(dev3=DRA))
+    assert (ROOT / "node2/dev3/api").read_text() == "dra\n"
+    tree.build(make_topology(dev3={"count": 1}))
+    assert not any((ROOT / "node2/dev3" / name).exists() for name in layout.SETTINGS)
+
+    (ROOT / "node2/dev3/api").write_text("dra\n")
+    tree.build(make_topology(dev3={"count": 1}))
+    assert (ROOT / "node2/dev3/api").read_text() == "dra\n"
+
+
 @pytest.mark.parametrize("foreign", ["README.md", "src/main.c", "src/a/b/c", "photos/cats/1/jpg", "a b"])
 def test_reset_refuses_what_is_not_a_fake_tree_and_deletes_nothing(tree: FakeTree, foreign: str):
     tree.build(make_topology(dev3={"count": 1}))
