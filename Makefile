@@ -68,7 +68,7 @@ pictures: $(VENV)/.dev ## Draw the pictures of the documentation anew (docs/pict
 
 ##@ Cluster (kind and Docker to make one; kubectl and any cluster for the rest: docs/deploy.md)
 
-export NODE KUBELET_DIR POD_IMAGE IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON COMPONENTS TREE KUBELET_ROOT TOPOLOGY
+export NODE KUBELET_DIR POD_IMAGE IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON COMPONENTS TREE KUBELET_ROOT TOPOLOGY API PODS
 
 cluster: ## Make a kind cluster with two workers (CLUSTER=kind)
 	@hack/cluster.sh cluster
@@ -76,13 +76,13 @@ cluster: ## Make a kind cluster with two workers (CLUSTER=kind)
 build: ## Build the image and load it into the kind cluster, if there is one (IMAGE=fakehw:dev)
 	@hack/cluster.sh build
 
-start: ## Build the tree and run the plugin on every node of the current context (OVERLAY=kind NODE1= NODE2= COMPONENTS= TREE=)
+start: ## Build the tree and run the plugin on every node of the current context (OVERLAY=kind NODE1= NODE2= COMPONENTS= TREE= API=dra)
 	@hack/cluster.sh start
 
-status: ## Show capacity and allocatable of the nodes
+status: ## Show capacity and allocatable of the nodes; with DRA, what is free too
 	@hack/cluster.sh status
 
-pods: ## Run the example pods dp1-1, dp1-2, dp1-3
+pods: ## Run the example pods dp1-1, dp1-2, dp1-3 (PODS=deploy/claims.yaml asks by claims)
 	@hack/cluster.sh pods
 
 break: ## Make a device unhealthy (DEV=node2/dev3/2 REASON="over temperature")
@@ -97,7 +97,7 @@ stop: ## Remove the example pods and the plugin
 clean: ## Delete the kind cluster; on any other, also empty the trees on the nodes
 	@hack/cluster.sh clean
 
-e2e: $(VENV)/.dev ## Drive the cluster through the whole story, with timings (KUBELET_RESTART="command {node}")
+e2e: $(VENV)/.dev ## Drive the cluster through the whole story, with timings (API=dra KUBELET_RESTART="command {node}")
 	@hack/cluster.sh e2e
 
 fidelity: $(VENV)/.dev ## Try on a real kubelet what tests try on the fake one, as root on its node (docs/fake-kubelet.md)

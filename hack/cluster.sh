@@ -6,6 +6,8 @@
 #   OVERLAY   kind          a folder of deploy/overlays
 #   TOPOLOGY                start only: a topology file in place of the overlay's
 #   COMPONENTS              folders of deploy/components, in quotes: "gke monitoring"
+#   API       device-plugin start, e2e: device-plugin or dra, Kubernetes' two APIs for devices (docs/dra.md)
+#   PODS      deploy/pods.yaml   pods: the example's pods; deploy/claims.yaml asks for the same by claims
 #   TREE      /fakehw       the tree's directory on the nodes; KUBELET_ROOT: their kubelets' --root-dir
 #   ENGINE    docker        docker or podman (build: buildah too)
 #   BASE                    the base image, where it is not the one in deploy/Dockerfile
@@ -14,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 : "${IMAGE:=fakehw:dev}" "${CLUSTER:=kind}" "${OVERLAY:=kind}" "${KUBECTL:=kubectl}" "${KIND:=kind}" "${PYTHON:=python3}"
-: "${NODE1:=$CLUSTER-worker}" "${NODE2:=$CLUSTER-worker2}" "${NAMESPACE:=fakehw}" "${TREES:=}" "${BASE:=}" "${TIMEOUT:=120s}" "${COMPONENTS:=}" "${TREE:=}" "${KUBELET_ROOT:=}" "${TOPOLOGY:=}"
+: "${NODE1:=$CLUSTER-worker}" "${NODE2:=$CLUSTER-worker2}" "${NAMESPACE:=fakehw}" "${TREES:=}" "${BASE:=}" "${TIMEOUT:=120s}" "${COMPONENTS:=}" "${TREE:=}" "${KUBELET_ROOT:=}" "${TOPOLOGY:=}" "${API:=device-plugin}" "${PODS:=deploy/pods.yaml}"
 rendered=build/deploy
 
 fail() { echo "make ${target:-}: $*" >&2; exit 1; }
@@ -158,13 +160,30 @@ case $target in
     ;;
   start)
     need_cluster
+    case $API in
+      device-plugin) ;;
+      dra)
+        "$KUBECTL" get --raw /apis/resource.k8s.io/v1 >/dev/null 2>&1 ||
+          fail "API=dra: this cluster does not serve resource.k8s.io/v1, which Kubernetes 1.34 and later do"
+        COMPONENTS+=" dra"
+        ;;
+      *) fail "API=$API: must be device-plugin or dra" ;;
+    esac
     [ -d "deploy/overlays/$OVERLAY" ] || fail "OVERLAY=$OVERLAY: there is no deploy/overlays/$OVERLAY"
     said=$(render "deploy/overlays/$OVERLAY" | "$KUBECTL" apply -f -)
     echo "$said"
     # The same name may stand for an image that was built anew.
     if [[ $said == *"daemonset.apps/fakehw-plugin unchanged"* ]]; then k rollout restart daemonset/fakehw-plugin; fi
     roll_out fakehw-plugin
-    if [ "$OVERLAY" = kind ] && [ -z "$TOPOLOGY" ]; then
+    if [ "$OVERLAY" = kind ] && [ -z "$TOPOLOGY" ] && [ "$API" = dra ]; then
+      for node in "$NODE1" "$NODE2"; do
+        for _ in $(seq 40); do
+          [ -n "$("$KUBECTL" get resourceslices --field-selector "spec.nodeName=$node,spec.driver=myplugin.io" -o name)" ] && continue 2
+          sleep 0.5
+        done
+        fail "there are no slices of $node: $KUBECTL -n $NAMESPACE logs ds/fakehw-plugin"
+      done
+    elif [ "$OVERLAY" = kind ] && [ -z "$TOPOLOGY" ]; then
       echo "the kubelets tell the API server within 10 s ..."
       "$KUBECTL" wait "node/$NODE1" "node/$NODE2" --for='jsonpath={.status.capacity.myplugin\.io/mydevice-1}' --timeout=20s >/dev/null ||
         fail "the nodes do not show the devices: $KUBECTL -n $NAMESPACE logs ds/fakehw-plugin"
@@ -173,14 +192,16 @@ case $target in
   status)
     need_cluster
     need "$PYTHON" "it draws the table"
-    "$KUBECTL" get nodes -o json | "$PYTHON" hack/node_table.py
+    # What is served by DRA is in no Node's status; an older cluster does not know the other kinds.
+    { "$KUBECTL" get nodes,resourceslices,resourceclaims -A -o json 2>/dev/null || "$KUBECTL" get nodes -o json; } |
+      "$PYTHON" hack/node_table.py
     ;;
   pods)
     need_cluster
-    "$KUBECTL" apply -f deploy/pods.yaml
+    "$KUBECTL" apply -f "$PODS"
     "$KUBECTL" wait --for=condition=Ready pod/dp1-1 pod/dp1-2 --timeout="$TIMEOUT" >/dev/null ||
       fail "dp1-1 and dp1-2 do not run: $KUBECTL describe pods"
-    "$KUBECTL" get -f deploy/pods.yaml -o wide
+    "$KUBECTL" get pods dp1-1 dp1-2 dp1-3 -o wide
     ;;
   hands)
     need_cluster
@@ -191,6 +212,11 @@ case $target in
   stop)
     need_cluster
     "$KUBECTL" delete -f deploy/pods.yaml --ignore-not-found
+    if "$KUBECTL" get --raw /apis/resource.k8s.io/v1 >/dev/null 2>&1; then
+      "$KUBECTL" delete -f deploy/claims.yaml --ignore-not-found
+      "$KUBECTL" delete -f deploy/components/dra/policy.yaml -f deploy/components/dra/deviceclasses.yaml --ignore-not-found
+      "$KUBECTL" delete clusterrole,clusterrolebinding fakehw-plugin --ignore-not-found
+    fi
     "$KUBECTL" delete namespace "$NAMESPACE" --ignore-not-found
     ;;
   clean)
@@ -214,9 +240,9 @@ case $target in
   e2e)
     need_cluster
     if [ -z "${KUBELET_RESTART:-}" ] && is_kind; then KUBELET_RESTART="docker exec {node} systemctl restart kubelet"; fi
-    export IMAGE NODE1 NODE2 KUBELET_RESTART
+    export IMAGE NODE1 NODE2 KUBELET_RESTART API
     # shellcheck disable=SC2086  # so is TESTS
-    exec .venv/bin/python -m pytest -m cluster -s -o log_cli=false tests/e2e ${TESTS:-}
+    exec .venv/bin/python -m pytest -m cluster -s -o log_cli=false "tests/e2e/test_cluster$([ "$API" = dra ] && echo _dra).py" ${TESTS:-}
     ;;
   *) fail "unknown target $target" ;;
 esac

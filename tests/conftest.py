@@ -52,7 +52,8 @@ def pytest_collection_finish() -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out what would be deselected whole: the client of a real cluster takes long to load."""
-    return True if collection_path.name == "test_cluster.py" and "not cluster" in config.option.markexpr else None
+    is_of_a_cluster = collection_path.name in ("test_cluster.py", "test_cluster_dra.py")
+    return True if is_of_a_cluster and "not cluster" in config.option.markexpr else None
 
 
 @pytest.hookimpl(optionalhook=True)

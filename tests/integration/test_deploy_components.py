@@ -14,6 +14,8 @@ import pytest
 import yaml
 from kubernetes_validate import utils
 
+import fakehw
+from fakehw_plugin import cli as plugin_cli
 from hack import deployment, manifests
 from hack.deployment import DEPLOY, ROOT
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 VERSIONS = [one for one in dict.fromkeys(utils.all_versions()) if tuple(map(int, one.split("."))) >= (1, 30)]
 COMPONENTS = sorted(path.parent.name for path in DEPLOY.glob("components/*/kustomization.yaml"))
+SINCE_1_34 = next(one for one in VERSIONS if tuple(map(int, one.split("."))) >= (1, 34))
 FOREIGN = {"SecurityContextConstraints", "PodMonitor", "PrometheusRule"}  # kinds that a cluster has by an operator
 PATHS = """\
 apiVersion: v1
@@ -64,7 +67,8 @@ def test_each_component_renders_alone_to_valid_objects(component: str, resources
     for one in rendered(resources, [component]):
         if one["kind"] in FOREIGN:
             continue
-        for version in (VERSIONS[0], VERSIONS[-1]):
+        oldest = SINCE_1_34 if one["apiVersion"] == "resource.k8s.io/v1" else VERSIONS[0]
+        for version in (oldest, VERSIONS[-1]):
             kubernetes_validate.validate(one, version, strict=True)
 
 
@@ -202,3 +206,75 @@ def test_what_is_made_of_other_files_is_made_anew(path: Path) -> None:
 def test_the_operators_rule_is_the_rule_file() -> None:
     rule = deployment.one(rendered(["base"], ["monitoring"]), "PrometheusRule")
     assert rule["spec"] == yaml.safe_load((DEPLOY / "components/monitoring/alerts.yaml").read_text())
+
+
+def test_dra_gives_the_plugin_an_account_and_no_more_power_on_the_node() -> None:
+    objects = rendered(["base"], ["dra"])
+    pod, plain = pod_of(objects, "fakehw-plugin"), pod_of(rendered(["base"], []), "fakehw-plugin")
+    (plugin,) = [one for one in pod["containers"] if one["name"] == "plugin"]
+
+    assert plugin["securityContext"] == plain["containers"][0]["securityContext"]
+    assert "securityContext" not in pod or pod["securityContext"] == plain["securityContext"]
+    assert pod["serviceAccountName"] == "fakehw-plugin"
+    (role,) = [one for one in objects if one["kind"] == "ClusterRole"]
+    granted = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    assert {verb for resource, verb in granted if resource != "resourceslices"} == {"get"}
+    mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in plugin["volumeMounts"]}
+    assert {path for path, is_read_only in mounts.items() if not is_read_only} == {
+        "/var/lib/kubelet/device-plugins",
+        "/var/lib/kubelet/plugins_registry",
+        "/var/lib/kubelet/plugins/fakehw",
+        "/var/run/cdi",
+    }
+
+
+def test_the_dra_component_says_what_the_plugin_takes_for_granted() -> None:
+    (plugin,) = [
+        one for one in pod_of(rendered(["base"], ["dra"]), "fakehw-plugin")["containers"] if one["name"] == "plugin"
+    ]
+    mounts = {mount["mountPath"] for mount in plugin["volumeMounts"]}
+    settings = plugin_cli.configure(plugin_cli.read([], {}))
+
+    assert {str(settings.registry_dir), str(settings.state_dir), str(settings.cdi_dir)} <= mounts
+
+
+def test_there_is_a_device_class_for_each_class_of_the_example() -> None:
+    topology = fakehw.load_topology(DEPLOY / "base/topology.yaml")
+    wanted = {found.name: found.resource for node in topology.nodes.values() for found in node.classes.values()}
+    classes = {
+        one["spec"]["extendedResourceName"]: one["spec"]["selectors"][0]["cel"]["expression"]
+        for one in rendered(["base"], ["dra"])
+        if one["kind"] == "DeviceClass"
+    }
+
+    assert set(classes) == set(wanted.values())
+    for name, resource in wanted.items():
+        domain = topology.document.get("domain", "myplugin.io")
+        assert classes[resource] == f'device.driver == "{domain}" && device.attributes["{domain}"].class == "{name}"'
+
+
+def test_the_claims_of_the_example_ask_for_what_its_pods_ask_for() -> None:
+    pods = [one for one in yaml.safe_load_all((DEPLOY / "pods.yaml").read_text()) if one]
+    by_claims = [one for one in yaml.safe_load_all((DEPLOY / "claims.yaml").read_text()) if one]
+    classes = {
+        one["metadata"]["name"]: one["spec"]["extendedResourceName"]
+        for one in rendered(["base"], ["dra"])
+        if one["kind"] == "DeviceClass"
+    }
+    templates = {
+        one["metadata"]["name"]: {
+            classes[request["exactly"]["deviceClassName"]]: request["exactly"].get("count", 1)
+            for request in one["spec"]["spec"]["devices"]["requests"]
+        }
+        for one in by_claims
+        if one["kind"] == "ResourceClaimTemplate"
+    }
+    asked = {
+        one["metadata"]["name"]: templates[one["spec"]["resourceClaims"][0]["resourceClaimTemplateName"]]
+        for one in by_claims
+        if one["kind"] == "Pod"
+    }
+
+    assert asked == {one["metadata"]["name"]: one["spec"]["containers"][0]["resources"]["limits"] for one in pods}
+    for one in by_claims:
+        kubernetes_validate.validate(one, SINCE_1_34, strict=True)

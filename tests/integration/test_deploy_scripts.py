@@ -131,3 +131,30 @@ def test_the_table_shows_extended_resources_only() -> None:
         ["NODE", "RESOURCE", "CAPACITY", "ALLOCATABLE"],
         ["kind-worker2", "myplugin.io/mydevice-3", "3", "2"],
     ]
+
+
+def test_the_table_counts_what_is_served_by_dra_from_slices_and_claims() -> None:
+    def a_slice(generation: int, *devices: dict[str, object], count: int = 1) -> dict[str, object]:
+        pool = {"name": "worker", "generation": generation, "resourceSliceCount": count}
+        spec = {"driver": "myplugin.io", "nodeName": "worker", "pool": pool, "devices": list(devices)}
+        return {"kind": "ResourceSlice", "spec": spec}
+
+    def device(number: int, *effects: str) -> dict[str, object]:
+        taints = [{"key": "k", "effect": effect} for effect in effects]
+        return {"name": f"d{number}", "attributes": {"class": {"string": "dev3"}}, "taints": taints}
+
+    results = [{"driver": "myplugin.io", "pool": "worker", "device": "d1"}]
+    results += [{"driver": "myplugin.io", "pool": "worker", "device": "d4", "adminAccess": True}]
+    claim = {"kind": "ResourceClaim", "status": {"allocation": {"devices": {"results": results}}}}
+    node = {"kind": "Node", "metadata": {"name": "worker"}, "status": {"capacity": {"cpu": "1", "x.io/y": "2"}}}
+    devices = [device(1), device(2, "NoSchedule"), device(3, "NoExecute"), device(4, "None")]
+    items = [node, a_slice(1, device(9)), a_slice(2, *devices), claim]
+
+    lines = node_table.table(node_table.rows({"items": items})).splitlines()
+
+    assert lines[1].split()[0] == "worker"
+    assert [line.split()[1:] for line in lines[1:]] == [
+        ["myplugin.io/dev3", "(DRA)", "4", "2", "1"],
+        ["x.io/y", "2", "-", "-"],
+    ]
+    assert node_table.rows({"items": [a_slice(3, device(1), count=2)]}) == [], "an incomplete pool has nothing to give"

@@ -1,0 +1,511 @@
+"""The seed's story by DRA, on the cluster in KUBECONFIG, then what breaks and comes back: `make e2e API=dra`.
+
+The tests are one story and run in the order of this file. Nodes must know CDI (containerd 2, or 1.7 with enable_cdi). What
+needs a feature gate that is off before 1.36 is skipped there with the gate's name. docs/deploy.md has the parameters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+import lightkube
+import pytest
+import yaml
+from lightkube import ApiError, KubeConfig
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Namespace, Pod
+from lightkube.resources.resource_v1 import ResourceClaim, ResourceClaimTemplate, ResourceSlice
+
+from tests.e2e import cluster as eyes
+from tests.e2e.cluster import NAMESPACE, NODE1, NODE2, Cluster
+from tests.e2e.test_cluster import remove_pods, timings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+__all__ = ["timings"]  # a fixture
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+DRIVER = "myplugin.io"
+KUBELET_RESTART = os.environ.get("KUBELET_RESTART", "")
+API_SERVER_STOP = os.environ.get("API_SERVER_STOP", "")
+API_SERVER_START = os.environ.get("API_SERVER_START", "")
+SEED = {NODE1: {"node1-dev1-1"}, NODE2: {"node2-dev2-1", "node2-dev3-1", "node2-dev3-2", "node2-dev3-3"}}
+
+
+@pytest.fixture(scope="module")
+def minor() -> int:
+    """The minor version of the cluster."""
+    done = subprocess.run(["kubectl", "version", "-o", "yaml"], capture_output=True, text=True, timeout=30, check=True)
+    return int(yaml.safe_load(done.stdout)["serverVersion"]["minor"].rstrip("+"))
+
+
+def needs(minor: int, *, gate: str) -> None:
+    if minor < 36:
+        pytest.skip(f"feature gate {gate} is off before Kubernetes 1.36")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _deployed(timings: dict[str, float]) -> Iterator[None]:
+    """The plugin and hands on the trees, by the commands a user has."""
+    with lightkube.Client(KubeConfig.from_env()) as client:
+        remove_pods(client)
+        before = time.time()
+        eyes.make("start")
+        timings["make start API=dra: applied -> every plugin ready, both nodes published"] = time.time() - before
+        eyes.make("hands")
+        client.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
+        yield
+        remove_pods(client)
+        eyes.make("stop")
+
+
+@pytest.fixture
+async def cluster(_deployed: None) -> AsyncIterator[Cluster]:
+    """The cluster, through a client of the test's own event loop."""
+    async with lightkube.AsyncClient(KubeConfig.from_env()) as client:
+        yield Cluster(client)
+
+
+@pytest.fixture
+async def whole_tree(cluster: Cluster) -> AsyncIterator[None]:
+    """Puts node2's tree back afterwards, whatever became of the test."""
+    yield
+    await cluster.shell(
+        NODE2,
+        "cd /fakehw/node2; rm -rf */api */unhealthy_effect dev3/[4-9] dev3/[1-9][0-9]*; "
+        "fakehw plug node2; fakehw set-health node2 healthy",
+    )
+    await pool_has(cluster, NODE2, SEED[NODE2])
+
+
+async def slices(cluster: Cluster, node: str) -> list[Any]:
+    found = [one async for one in cluster.client.list(ResourceSlice, fields={"spec.nodeName": node})]
+    return sorted((one for one in found if one.spec.driver == DRIVER), key=lambda one: str(one.metadata.name))
+
+
+async def pool(cluster: Cluster, node: str) -> dict[str, Any]:
+    """Return the devices of a node by name, as the scheduler sees them; {} while the pool is incomplete."""
+    found = await slices(cluster, node)
+    newest = max((one.spec.pool.generation for one in found), default=0)
+    found = [one for one in found if one.spec.pool.generation == newest]
+    if not found or found[0].spec.pool.resourceSliceCount != len(found):
+        return {}
+    return {device.name: device for one in found for device in one.spec.devices or []}
+
+
+def run(command: str) -> str:
+    """Run a command of the one who drives the cluster, and return what it printed."""
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=180, check=True)
+    return done.stdout
+
+
+def taints(devices: dict[str, Any], name: str) -> list[tuple[str, str]]:
+    return [(taint.value or "", taint.effect) for taint in (devices[name].taints if name in devices else None) or []]
+
+
+async def until(look: Callable[[], Any], *, timeout: float = 30.0, every: float = 0.02) -> Any:
+    """Return the first true answer of `look`; the API server is asked, for what has many objects."""
+    async with asyncio.timeout(timeout):
+        while not (answer := await look()):
+            await asyncio.sleep(every)
+    return answer
+
+
+async def pool_has(cluster: Cluster, node: str, names: set[str], timeout: float = 30.0) -> None:
+    async def look() -> bool:
+        return set(await pool(cluster, node)) == names
+
+    await until(look, timeout=timeout)
+
+
+async def tainted(cluster: Cluster, device: str, expected: list[tuple[str, str]]) -> float:
+    """Wait until a device of node2 has these taints; return when that was seen."""
+
+    async def look() -> bool:
+        return taints(await pool(cluster, NODE2), device) == expected
+
+    await until(look)
+    return time.time()
+
+
+async def create(cluster: Cluster, file: str, *names: str) -> None:
+    """Create pods of a file in deploy/, with what they need of it."""
+    for document in yaml.safe_load_all((eyes.REPOSITORY / "deploy" / file).read_text()):
+        if document["kind"] == "ResourceClaimTemplate":
+            try:
+                await cluster.client.create(ResourceClaimTemplate.from_dict(document), namespace=NAMESPACE)
+            except ApiError as error:
+                assert error.status.code == 409  # it is there from an earlier test
+        elif document["metadata"]["name"] in names:
+            await cluster.client.create(Pod.from_dict(document), namespace=NAMESPACE)
+
+
+async def no_pods(cluster: Cluster) -> None:
+    """Delete the pods of the story, and wait until their claims are gone too."""
+    await cluster.client.deletecollection(Pod, namespace=NAMESPACE)
+
+    async def look() -> bool:
+        pods = [one async for one in cluster.client.list(Pod, namespace=NAMESPACE)]
+        claims = [one async for one in cluster.client.list(ResourceClaim, namespace=NAMESPACE)]
+        return not pods and not claims
+
+    await until(look, timeout=60, every=0.2)
+
+
+async def runs(cluster: Cluster, name: str, timeout: float = 90.0) -> tuple[Any, float]:
+    async with cluster.pod(name) as pod:
+        seen = await pod.until(eyes.runs, timeout=timeout)
+    return seen.object, seen.at
+
+
+async def waits(cluster: Cluster, name: str) -> str:
+    """Wait until the scheduler says that a pod has to wait; return why."""
+
+    def is_unschedulable(pod: Any) -> bool:
+        return any(one.reason == "Unschedulable" for one in pod.status.conditions or [])
+
+    async with cluster.pod(name) as pod:
+        seen = await pod.until(is_unschedulable, timeout=30)
+    return str(next(one.message for one in seen.object.status.conditions if one.reason == "Unschedulable"))
+
+
+def health(pod: Any) -> dict[str, tuple[str, str]]:
+    """Return health and message by device, as the pod's status says it."""
+    return {
+        device.resourceID.rpartition("=")[2][37:]: (device.health, getattr(device, "message", None) or "")
+        for container in pod.status.containerStatuses or []
+        for resource in container.allocatedResourcesStatus or []
+        for device in resource.resources or []
+    }
+
+
+async def test_every_node_publishes_its_part_of_the_tree(cluster: Cluster) -> None:
+    for node, names in SEED.items():
+        await pool_has(cluster, node, names)
+        (found,) = await slices(cluster, node)
+        assert found.metadata.ownerReferences[0].kind == "Node"
+    assert "myplugin.io/dev3 (DRA)" in eyes.make("status")
+
+
+@pytest.mark.parametrize("file", ["pods.yaml", "claims.yaml"])
+async def test_the_seed_s_transcript(cluster: Cluster, timings: dict[str, float], minor: int, file: str) -> None:
+    if file == "pods.yaml":
+        needs(minor, gate="DRAExtendedResource")
+    before = time.time()
+    await create(cluster, file, "dp1-1", "dp1-2")
+    (one, at_one), (two, at_two) = await runs(cluster, "dp1-1"), await runs(cluster, "dp1-2")
+    timings[f"{file}: pods created -> dp1-1 and dp1-2 seen Running"] = max(at_one, at_two) - before
+    assert (one.spec.nodeName, two.spec.nodeName) == (NODE1, NODE2)
+    await create(cluster, file, "dp1-3")
+    assert "cannot allocate all claims" in await waits(cluster, "dp1-3")
+    assert await cluster.logs("dp1-1", lines=2) == "Device vars:\nDEV_1_ID_0='/node1/dev1/1'\n"
+    assert await cluster.logs("dp1-2", lines=2) == "Device vars:\nDEV_2_ID_0='/node2/dev2/1'\n"
+
+    before = time.time()
+    await cluster.client.delete(Pod, "dp1-2", namespace=NAMESPACE)
+    _, at = await runs(cluster, "dp1-3")
+
+    timings[f"{file}: dp1-2 deleted -> dp1-3 seen Running"] = at - before
+    assert await cluster.logs("dp1-3", lines=4) == (
+        "Device vars:\nDEV_2_ID_0='/node2/dev2/1'\nDEV_3_ID_0='/node2/dev3/1'\nDEV_3_ID_1='/node2/dev3/2'\n"
+    )
+    done = await cluster.client.exec(
+        "dp1-3",
+        namespace=NAMESPACE,
+        command=["sh", "-c", "cat /node2/dev3/2/health; touch /node2/dev3/2/x 2>/dev/null || echo refused"],
+        stdout=True,
+        stderr=True,
+        timeout=20,
+    )
+    assert done.stdout.split() == ["healthy", "refused"]
+    if file == "pods.yaml":
+        await no_pods(cluster)
+
+
+@pytest.mark.usefixtures("whole_tree")
+async def test_a_broken_device_is_a_taint_and_a_line_in_the_pod_s_status_and_back(
+    cluster: Cluster, timings: dict[str, float], minor: int
+) -> None:
+    needs(minor, gate="DRADeviceTaints")
+    async with cluster.pod("dp1-3") as pod:
+        await pod.until(lambda pod: health(pod).get("node2-dev3-2") == ("Healthy", ""), timeout=30)
+        at = await cluster.touch(NODE2, "echo unhealthy over temperature > /fakehw/node2/dev3/2/health")
+        timings["health written -> taint at the API server"] = (
+            await tainted(cluster, "node2-dev3-2", [("over-temperature", "NoSchedule")]) - at
+        )
+        sick = await pod.until(
+            lambda pod: health(pod).get("node2-dev3-2") == ("Unhealthy", "over temperature"), timeout=30
+        )
+        timings["health written -> health and reason in the pod's status"] = sick.at - at
+        await cluster.touch(NODE2, "echo healthy > /fakehw/node2/dev3/2/health")
+        await tainted(cluster, "node2-dev3-2", [])
+        await pod.until(lambda pod: health(pod).get("node2-dev3-2") == ("Healthy", ""), after=sick.at, timeout=30)
+    pod_now = await cluster.client.get(Pod, "dp1-3", namespace=NAMESPACE)
+    assert pod_now.metadata.deletionTimestamp is None, "NoSchedule and the way back evict nobody"
+
+
+@pytest.mark.usefixtures("whole_tree")
+async def test_what_an_effect_does_to_pods(cluster: Cluster, timings: dict[str, float], minor: int) -> None:
+    needs(minor, gate="DRADeviceTaints")
+    await cluster.touch(
+        NODE2, "echo None > /fakehw/node2/dev3/unhealthy_effect; echo unhealthy > /fakehw/node2/dev3/1/health"
+    )
+    await tainted(cluster, "node2-dev3-1", [("", "None")])
+    await asyncio.sleep(1)
+    found = await cluster.client.get(Pod, "dp1-3", namespace=NAMESPACE)
+    assert found.metadata.deletionTimestamp is None, "None does nothing"
+
+    async with cluster.pod("dp1-3") as pod:
+        at = await cluster.touch(NODE2, "echo NoExecute > /fakehw/node2/dev3/unhealthy_effect")
+        await tainted(cluster, "node2-dev3-1", [("", "NoExecute")])
+        evicted = await pod.until(lambda pod: pod.metadata.deletionTimestamp, timeout=30)
+    timings["effect NoExecute written -> the claim's pod has its deletion"] = evicted.at - at
+    assert any(one.type == "DisruptionTarget" for one in evicted.object.status.conditions)
+    await no_pods(cluster)
+
+    await cluster.touch(NODE2, "rm /fakehw/node2/dev3/unhealthy_effect; echo unhealthy > /fakehw/node2/dev3/2/health")
+    await tainted(cluster, "node2-dev3-2", [("", "NoSchedule")])
+    await create(cluster, "claims.yaml", "dp1-3")
+    await waits(cluster, "dp1-3")
+    at = await cluster.touch(
+        NODE2, "echo healthy > /fakehw/node2/dev3/1/health; echo healthy > /fakehw/node2/dev3/2/health"
+    )
+    _, running = await runs(cluster, "dp1-3")
+    timings["devices mended -> the pod that waited seen Running"] = running - at
+
+
+async def test_devices_are_unplugged_and_plugged_in(cluster: Cluster, timings: dict[str, float]) -> None:
+    at = await cluster.touch(NODE2, "fakehw unplug node2/dev3/3")
+    await pool_has(cluster, NODE2, SEED[NODE2] - {"node2-dev3-3"})
+    timings["device unplugged -> gone from the slice"] = time.time() - at
+    await cluster.touch(NODE2, "fakehw unplug node2/dev3/1")
+
+    async def look() -> bool:
+        return bool(taints(await pool(cluster, NODE2), "node2-dev3-1"))
+
+    await until(look)  # dp1-3 holds it: it stays, tainted
+    await cluster.touch(NODE2, "fakehw plug node2")
+    await tainted(cluster, "node2-dev3-1", [])
+    await pool_has(cluster, NODE2, SEED[NODE2])
+
+
+@pytest.mark.usefixtures("whole_tree")
+async def test_pools_of_many_sizes_are_whole_and_a_flip_writes_one_slice(cluster: Cluster) -> None:
+    for count in (63, 64, 65, 128, 129):
+        script = "cd /fakehw/node2/dev3; for i in $(seq 4 COUNT); do [ -d $i ] || { mkdir .$i; echo healthy > .$i/health; mv .$i $i; }; done"
+        await cluster.shell(NODE2, script.replace("COUNT", str(count - 1)))  # one is dev2's
+
+        async def look(count: int = count) -> bool:
+            return len(await pool(cluster, NODE2)) == count
+
+        await until(look)
+        sizes = [len(one.spec.devices) for one in await slices(cluster, NODE2)]
+        assert sizes == [*[64] * (count // 64), *([count % 64] if count % 64 else [])]
+    before = {one.metadata.name: one.metadata.resourceVersion for one in await slices(cluster, NODE2)}
+    await cluster.touch(NODE2, "echo unhealthy > /fakehw/node2/dev3/100/health")
+
+    async def changed() -> list[str]:
+        now = {one.metadata.name: one.metadata.resourceVersion for one in await slices(cluster, NODE2)}
+        return [name for name in before if now[name] != before[name]]
+
+    assert len(await until(changed)) == 1
+
+
+async def test_partly_written_pools_give_nothing(cluster: Cluster) -> None:
+    """A watch sees every state there is: at none of them is a pool complete that is neither the old nor the new one."""
+    seen: list[int] = []
+
+    async def follow() -> None:
+        current: dict[str, Any] = {}
+        async for kind, one in cluster.client.watch(ResourceSlice, fields={"spec.nodeName": NODE2}):
+            current[one.metadata.name] = one.spec
+            if kind == "DELETED":
+                del current[one.metadata.name]
+            newest = max((spec.pool.generation for spec in current.values()), default=0)
+            now = [spec for spec in current.values() if spec.pool.generation == newest]
+            if now and now[0].pool.resourceSliceCount == len(now):
+                seen.append(sum(len(spec.devices or []) for spec in now))
+
+    watching = asyncio.create_task(follow())
+    try:
+        await until(lambda: asyncio.sleep(0, result=bool(seen)))
+        script = "cd /fakehw/node2; for i in $(seq 1 150); do mkdir -p .bulk/$i; echo healthy > .bulk/$i/health; done; echo x.io/bulk > .bulk/resource; mv .bulk bulk"
+        await cluster.shell(NODE2, script)
+        await until(lambda: asyncio.sleep(0, result=seen and seen[-1] == 154))
+        await cluster.shell(NODE2, "cd /fakehw/node2; mv bulk .bulk; rm -r .bulk")
+        await until(lambda: asyncio.sleep(0, result=seen and seen[-1] == 4))
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert set(seen) <= {4, 154}
+
+
+async def restarts(cluster: Cluster) -> tuple[int, str]:
+    pod = await cluster.client.get(Pod, "dp1-3", namespace=NAMESPACE)
+    return pod.status.containerStatuses[0].restartCount, pod.metadata.uid
+
+
+async def test_a_plugin_that_is_killed_comes_back_and_claims_are_taken_back_by_the_next(
+    cluster: Cluster, timings: dict[str, float]
+) -> None:
+    before = await restarts(cluster)
+    old = await cluster.pod_on(NODE2, eyes.PLUGIN)
+    at = time.time()
+    await cluster.client.delete(Pod, old, namespace=eyes.PLUGIN_NAMESPACE, grace_period=0)
+
+    async def registered() -> bool:
+        try:
+            return await cluster.pod_on(NODE2, eyes.PLUGIN) != old and bool(
+                await cluster.plugin_line(NODE2, event="registered", after=at, timeout=1)
+            )
+        except (AssertionError, TimeoutError, ApiError):
+            return False
+
+    await until(registered, timeout=60, every=0.2)
+    timings["plugin's pod killed -> the next one registered"] = time.time() - at
+    await pool_has(cluster, NODE2, SEED[NODE2])
+    assert await restarts(cluster) == before
+    await cluster.client.delete(Pod, "dp1-3", namespace=NAMESPACE)
+    await no_pods(cluster)
+    await create(cluster, "claims.yaml", "dp1-3")
+    await runs(cluster, "dp1-3")
+
+
+@pytest.mark.skipif(not KUBELET_RESTART, reason="KUBELET_RESTART says how a kubelet is killed and started")
+async def test_a_kubelet_killed_and_restarted_finds_slices_and_claims_again(
+    cluster: Cluster, timings: dict[str, float]
+) -> None:
+    before = await restarts(cluster)
+    (old,) = await slices(cluster, NODE2)
+    command = KUBELET_RESTART.format(node=NODE2)
+    done = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.DEVNULL)
+    assert await asyncio.wait_for(done.wait(), 60) == 0
+    at = time.time()
+
+    async def look() -> bool:
+        found = await slices(cluster, NODE2)
+        return len(found) == 1 and found[0].metadata.uid != old.metadata.uid
+
+    await until(look, timeout=60)
+    timings["kubelet restarted (its start wipes all slices) -> slices made anew"] = time.time() - at
+    await pool_has(cluster, NODE2, SEED[NODE2])
+    await cluster.plugin_line(NODE2, event="registered", after=at - 5, timeout=30)
+    assert await restarts(cluster) == before
+    await no_pods(cluster)
+    await create(cluster, "claims.yaml", "dp1-3")
+    await runs(cluster, "dp1-3")
+
+
+async def test_a_reboot_that_wipes_the_cdi_files_and_ends_all_sandboxes_is_made_good(cluster: Cluster) -> None:
+    """As nearly as it can be played: the files go, and the pod's containers end and are made again."""
+    plugin = await cluster.pod_on(NODE2, eyes.PLUGIN)
+    done = await cluster.client.exec(
+        plugin, namespace=eyes.PLUGIN_NAMESPACE, container="plugin", stdout=True, timeout=20,
+        command=["python3", "-c", "import pathlib\nfor p in pathlib.Path('/var/run/cdi').glob('*.json'): p.unlink(); print(p)"],
+    )  # fmt: skip
+    assert "k8s.myplugin.io-claim_" in done.stdout
+    await no_pods(cluster)  # unprepared though its file is gone
+    await create(cluster, "claims.yaml", "dp1-3")
+    await runs(cluster, "dp1-3")
+    assert (await cluster.logs("dp1-3", lines=4)).count("DEV_") == 3
+
+
+async def test_a_rolling_update_keeps_claims_and_slices(cluster: Cluster, timings: dict[str, float]) -> None:
+    before = await restarts(cluster)
+    uids = {node: [one.metadata.uid for one in await slices(cluster, node)] for node in SEED}
+    at = time.time()
+    run("kubectl -n fakehw rollout restart daemonset/fakehw-plugin")
+    run("kubectl -n fakehw rollout status daemonset/fakehw-plugin --timeout=120s")
+    timings["rollout restart -> every plugin ready again"] = time.time() - at
+    for node, names in SEED.items():
+        await pool_has(cluster, node, names)
+    assert {node: [one.metadata.uid for one in await slices(cluster, node)] for node in SEED} == uids
+    assert await restarts(cluster) == before
+
+
+@pytest.mark.usefixtures("whole_tree")
+@pytest.mark.skipif(not (API_SERVER_STOP and API_SERVER_START), reason="API_SERVER_STOP and API_SERVER_START say how")
+async def test_an_api_server_that_was_stopped_for_a_minute_gets_what_has_changed(
+    cluster: Cluster, timings: dict[str, float], minor: int
+) -> None:
+    needs(minor, gate="DRADeviceTaints")
+    # The tree is reached through the API server, so the flip is left to a process on the node.
+    await cluster.shell(NODE2, "(sleep 20; echo unhealthy while away > /fakehw/node2/dev3/2/health) >/dev/null 2>&1 &")
+    run(API_SERVER_STOP)
+    await asyncio.sleep(60)
+    run(API_SERVER_START)
+    at = time.time()
+
+    async def look() -> bool:
+        try:
+            return taints(await pool(cluster, NODE2), "node2-dev3-2") == [("while-away", "NoSchedule")]
+        except Exception:  # it is still coming up
+            return False
+
+    await until(look, timeout=60)
+    timings["API server back after a minute -> the taint of meanwhile seen"] = time.time() - at
+
+
+@pytest.mark.usefixtures("whole_tree")
+async def test_a_class_moves_to_the_device_plugin_api_and_back_while_pods_run(
+    cluster: Cluster, timings: dict[str, float]
+) -> None:
+    """dp1-3 holds two devices of dev3 by a claim: the third is offered by the device plugin at once, those when it ends."""
+
+    def has(number: int) -> Callable[[Any], bool]:
+        return lambda node: (node.status.allocatable or {}).get(eyes.mydevice(3)) == str(number)
+
+    async with cluster.node(NODE2) as node:
+        await cluster.touch(NODE2, "echo device-plugin > /fakehw/node2/dev3/api")
+        await pool_has(cluster, NODE2, SEED[NODE2] - {"node2-dev3-3"})
+        await node.until(has(1), timeout=eyes.TICK_S)
+        await no_pods(cluster)
+        await pool_has(cluster, NODE2, {"node2-dev2-1"})
+        await node.until(has(3), timeout=eyes.TICK_S)
+        at = time.time()
+        await cluster.touch(NODE2, "rm /fakehw/node2/dev3/api")
+        await pool_has(cluster, NODE2, SEED[NODE2])
+        timings["api back to dra -> the devices are in the slice"] = time.time() - at
+        await node.until(has(0), timeout=eyes.TICK_S)
+    await create(cluster, "claims.yaml", "dp1-3")
+    await runs(cluster, "dp1-3")
+    assert (await cluster.logs("dp1-3", lines=4)).count("DEV_3_ID") == 2
+
+
+async def test_the_plugin_may_write_no_other_node_s_slices(cluster: Cluster) -> None:
+    plugin = await cluster.pod_on(NODE2, eyes.PLUGIN)
+    token = await cluster.client.exec(
+        plugin, namespace=eyes.PLUGIN_NAMESPACE, container="plugin", stdout=True, timeout=20,
+        command=["cat", "/var/run/secrets/kubernetes.io/serviceaccount/token"],
+    )  # fmt: skip
+    (other,) = await slices(cluster, NODE1)
+
+    refused = run(
+        f"kubectl --kubeconfig {anonymous()} --token {token.stdout} delete resourceslice {other.metadata.name} 2>&1 || true"
+    )
+
+    assert "the slice is of node" in refused
+
+
+def anonymous() -> str:
+    """Return a kubeconfig of the same cluster without a user, so that a token counts."""
+    shown = subprocess.run(
+        ["kubectl", "config", "view", "--raw", "--minify", "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout
+    document = yaml.safe_load(shown)
+    document["users"] = []
+    document["contexts"][0]["context"].pop("user", None)
+    path = eyes.REPOSITORY / "build/e2e-anonymous.kubeconfig"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
