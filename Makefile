@@ -12,7 +12,7 @@ unexport NODE_NAME $(filter FAKEHW_%,$(.VARIABLES))
 .DEFAULT_GOAL := help
 .PHONY: bench scale help setup demo test test-wheel lint fmt proto verify-proto lock clean-venv reference pictures manifests \
 	cluster build start status pods break mend stop clean e2e fidelity image-size verify-image \
-	faults soak fuzz audit sbom
+	faults soak fuzz mutants audit sbom
 
 help: ## Print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -127,6 +127,9 @@ soak: $(VENV)/.dev ## Random histories against an independent reading: MINUTES=1
 
 fuzz: $(VENV)/.dev ## Every property with 3,000 examples, not the few of `make test` (TESTS="path -k word")
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --hypothesis-profile thorough --timeout 3600 -m hypothesis $(TESTS)
+
+mutants: $(VENV)/.dev ## Change the code in one place at a time and see whether a test notices (SAMPLE=300 SEED=1 ONLY=fakehw/tree)
+	$(BIN)/python hack/mutants.py --sample $(or $(SAMPLE),300) --seed $(or $(SEED),1) --only '$(ONLY)'
 
 audit: $(VENV)-prove/.done ## Known vulnerabilities of the locked versions (needs the network)
 	@VENV=$(VENV)-prove hack/audit.sh

@@ -44,7 +44,7 @@ def fault(group: str, name: str, outcome: str, **more: object) -> Callable[[Play
 
 def all_faults() -> list[Fault]:
     """Every fault there is, in the order of the table."""
-    from tests.faults import kubelets, limits, storms, streams, trees  # noqa: F401  # they enter theirs
+    from tests.faults import builders, kubelets, limits, storms, streams, trees  # noqa: F401  # they enter theirs
 
     return FAULTS
 
