@@ -58,7 +58,7 @@ async def sources(root: Path, short_dir: Path) -> AsyncIterator[list[str]]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Path, list[str]]]:
+async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Path, list[str]]]:
     """Give a tree that is served, and the flags, to all scenarios of the gallery one after the other."""
     root = tmp_path_factory.mktemp("gallery") / "tree"
     FakeTree(root).build(load_topology(SEED))
@@ -85,9 +85,9 @@ SPEEDS = {"torn-write": 10, "storm": 3}
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", named.gallery())
 async def test_every_scenario_of_the_gallery_lands_and_leaves_the_tree_as_it_was(
-    name: str, stage: tuple[Path, list[str]]
+    name: str, bench: tuple[Path, list[str]]
 ) -> None:
-    root, sources = stage
+    root, sources = bench
     log = Path(sources[1])
     before, logged = snapshot(root), len(log.read_text())
     speed = SPEEDS.get(name, 100)

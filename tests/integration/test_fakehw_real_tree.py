@@ -183,7 +183,7 @@ def test_builders_at_a_time_take_turns(tree: FakeTree):
 
     assert not errors
     assert (len(visible(tree.root)) - 3) / 2 in (10, 40, 80)
-    assert set(told) <= {f"{tree.root}: waiting for another fakehw to finish"}
+    assert set(told) == {f"{tree.root}: waiting for another fakehw to finish"}
 
 
 def test_hostile_entries_neither_block_nor_crash_a_reader(tree: FakeTree):

@@ -61,6 +61,9 @@ def test_chance_is_repeatable_and_keeps_its_bounds(seed: int) -> None:
     storm = [change for change in timeline if change.step == "storm"]
     assert len(storm) == 50
     assert all(0 <= change.at_s <= 2 for change in storm)
+    for path in DEVICES:
+        texts = [change.text for change in storm if change.paths == (path,)]
+        assert texts == ["unhealthy storm", "healthy"] * (len(texts) // 2) + ["unhealthy storm"] * (len(texts) % 2)
     failures = [change for change in timeline if change.step == "random" and "unhealthy" in change.text]
     assert 20 <= len(failures) <= 120, "20 a second for 3 seconds, less those that were down"
     for path in DEVICES:
