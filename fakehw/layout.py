@@ -40,8 +40,8 @@ MAX_ID_LENGTH: Final = 63
 MAX_VALUE_BYTES: Final = 4096
 """Bytes of an attribute file; readers refuse a longer one."""
 
-NUMBER: Final = re.compile(r"-?[0-9]{1,10}")
-"""Of an attribute file, as both sides read it: no plus sign, no underscore, no fraction."""
+NUMBER: Final = re.compile(r"-1|[0-9]{1,10}")
+"""Of numa_node, as both sides read it: digits, or -1; no plus sign, no underscore, no fraction."""
 
 MAX_NUMA_NODE: Final = 2**31 - 1
 

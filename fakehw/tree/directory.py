@@ -77,7 +77,7 @@ def read(name: str, *, dir_fd: int, limit: int = layout.MAX_VALUE_BYTES) -> str:
     if len(raw) > limit:
         raise UnreadableError(f"is longer than {limit} bytes")
     if raw.startswith(codecs.BOM_UTF8):
-        raise UnreadableError("starts with a byte order mark")
+        raise UnreadableError("begins with a byte order mark (save it as UTF-8 without BOM)")
     try:
         return raw.decode()
     except UnicodeDecodeError:

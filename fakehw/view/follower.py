@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fakehw import inotify, layout
+from fakehw import inotify, layout, output
 from fakehw.errors import InputError
 from fakehw.layout import Health, TreePath
 from fakehw.tree import directory, snapshot
@@ -245,7 +245,9 @@ class Follower:
         name = layout.HOST if len(parts) == 1 else layout.RESOURCE
         value: str | None
         try:
-            value = layout.one_line(directory.read(name, dir_fd=fd))
+            value = output.printable(directory.read(name, dir_fd=fd).strip())
+            if len(parts) == 1:
+                value = value or None  # a host that is empty says any
         except FileNotFoundError:
             value = None if len(parts) == 1 else layout.default_resource(parts[1], self._domain)
         except directory.UnreadableError:

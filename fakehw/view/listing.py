@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from fakehw import layout
+from fakehw import layout, output
 from fakehw.layout import TreePath
 from fakehw.tree.snapshot import Snapshot, Unreadable, Value
 
@@ -47,7 +47,7 @@ def records(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> Iterator[
             resource=_resource(path.class_name, node.classes[path.class_name].resource, domain),
             health=health.value,
             numa_node=device.numa_node,
-            host=_text(node.host),
+            host=_text(node.host) or None,  # one that is empty says any, as to the plugin
             reason=reason,
             attributes=attributes,
         )
@@ -93,7 +93,7 @@ def _resource(class_name: str, value: Value | None, domain: str) -> str | None:
 
 
 def _text(value: Value | None) -> str | None:
-    """Return a value fit for a terminal; None for what is absent, with a note for what cannot be read."""
+    """Return a value fit for a terminal, and like no other; None for what is absent, a note for what cannot be read."""
     if value is None:
         return None
-    return f"({value.reason})" if isinstance(value, Unreadable) else layout.one_line(value)[:253]
+    return f"({value.reason})" if isinstance(value, Unreadable) else output.printable(value)[:253]

@@ -359,7 +359,7 @@ def test_list_shows_empty_classes_in_the_table_and_devices_in_json(tree: FakeTre
         ("healthyish", "unhealthy", "health file says 'healthyish'"),
         ("x" * 5000, "unhealthy", "health file is longer than 4096 bytes"),
         (b"\xff\xfe", "unhealthy", "health file is not UTF-8 text"),
-        ("\ufeffhealthy", "unhealthy", "health file starts with a byte order mark"),
+        ("\ufeffhealthy", "unhealthy", "health file begins with a byte order mark (save it as UTF-8 without BOM)"),
         (None, "unhealthy", "health file is missing"),
     ],
 )
@@ -389,8 +389,8 @@ def test_paths_sort_as_people_count():
 
 @pytest.mark.parametrize(
     ("text", "numa_node"),
-    [("0", 0), ("007", 7), ("-0", 0), (" 1\n", 1), ("2147483647", 2**31 - 1), ("2147483648", None), ("-1", None), ("-2", None)]
-    + [(text, None) for text in ("+1", "1_0", "1.0", "1e0", "", "one", "\u0661", "0x1", "\ufeff1", "1 1", "99999999999")],
+    [("0", 0), ("007", 7), (" 1\n", 1), ("2147483647", 2**31 - 1), ("2147483648", None), ("-1", None), ("-2", None)]
+    + [(text, None) for text in ("-0", "+1", "1_0", "1.0", "1e0", "", "one", "\u0661", "0x1", "\ufeff1", "1 1", "99999999999")],
 )  # fmt: skip  # what is one, and what is none
 def test_numa_node_is_a_number_in_digits(tree: FakeTree, text: str, numa_node: int | None):
     tree.build(make_topology(dev3={"count": 1}))
