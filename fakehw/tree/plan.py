@@ -151,7 +151,7 @@ def make_plan(
         elif _is_free(plan, TreePath(name), actual):
             if found is None:
                 plan.steps.append(Add(TreePath(name), node))
-            else:
+            elif _is_one(plan, TreePath(name), "node", is_likely=bool(before) or found.is_likely):
                 _compare_node(plan, TreePath(name), node, found, before, actual)
     return plan
 
@@ -182,7 +182,7 @@ def _compare_node(
         elif _is_free(plan, class_path, actual):
             if found_class is None:
                 plan.steps.append(Add(class_path, wanted))
-            else:
+            elif _is_one(plan, class_path, "class", is_likely=bool(old_classes) or found_class.is_likely):
                 _compare_class(plan, class_path, wanted, found_class, old_classes, actual)
 
 
@@ -201,10 +201,10 @@ def _compare_class(
                 plan.steps.append(Add(device_path, wanted))
             continue
         old_devices = [old.devices[number] for old in before if number in old.devices]
-        if number in wanted.devices:
-            _compare_device(plan, device_path, wanted.devices[number], found_device, old_devices)
-        else:
+        if number not in wanted.devices:
             _leave_device(plan, device_path, found_device, is_ours=bool(old_devices))
+        elif _is_one(plan, device_path, "device", is_likely=bool(old_devices) or found.is_likely_device(number)):
+            _compare_device(plan, device_path, wanted.devices[number], found_device, old_devices)
 
 
 def _compare_device(
@@ -301,6 +301,13 @@ def _is_free(plan: Plan, path: TreePath, actual: Snapshot) -> bool:
         return True
     plan.conflicts.append(f"{path}: is {actual.obstacles[path]}: is passed over: must be a directory or nothing")
     return False
+
+
+def _is_one(plan: Plan, path: TreePath, kind: str, *, is_likely: bool) -> bool:
+    """Tell whether a directory may be written to: not if no spec brought it and it looks like somebody's own."""
+    if not is_likely:
+        plan.conflicts.append(f"{path}: does not look like a {kind} of a fake tree: is passed over")
+    return is_likely
 
 
 def _devices_in(node: str, classes: Mapping[str, FoundClass | FakeClass]) -> Iterator[TreePath]:

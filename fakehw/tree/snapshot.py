@@ -77,6 +77,13 @@ class FoundClass:
             return True
         return any(layout.HEALTH in device.attributes for device in self.devices.values())
 
+    def is_likely_device(self, number: int) -> bool:
+        """Tell whether a device is one, and not some directory of that name; its health may have been removed."""
+        device = self.devices[number]
+        return (
+            self.resource is not None or layout.HEALTH in device.attributes or not (device.attributes or device.foreign)
+        )
+
     def all_foreign(self) -> Iterator[str]:
         """Yield everything in the class, by its path in it, that may be a person's own."""
         yield from self.foreign

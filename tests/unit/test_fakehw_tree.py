@@ -221,6 +221,9 @@ def test_link_or_file_where_a_directory_belongs_is_named_not_followed_and_in_nob
     Path("/elsewhere").mkdir()
     (ROOT / obstacle).parent.mkdir(parents=True, exist_ok=True)
     (ROOT / obstacle).symlink_to("/elsewhere")
+    for beside in {"node2": [], "node2/dev3": ["node2/dev1/1"], "node2/dev3/1": ["node2/dev3/2"]}[obstacle]:
+        (ROOT / beside).mkdir(parents=True)
+        (ROOT / beside / "health").write_text("healthy")  # by hand, so that all around it is a tree
     document = {"nodes": {name: {"classes": {"dev3": {"count": 2}}} for name in ("node1", "node2")}}
 
     plan = tree.build(fakehw.make_topology(document))
@@ -397,3 +400,20 @@ def test_numa_node_is_a_number_in_digits(tree: FakeTree, text: str, numa_node: i
     (ROOT / "node2/dev3/1/numa_node").write_text(text)
 
     assert dict(tree.read().devices())[TreePath("node2", "dev3", 1)].numa_node == numa_node
+
+
+@pytest.mark.parametrize(("length", "is_one"), [(63, True), (64, False)])
+def test_an_id_has_at_most_63_characters_everywhere(tree: FakeTree, length: int, is_one: bool):
+    node = "n" * (length - len("-dev3-1"))
+    document = {"nodes": {node: {"classes": {"dev3": {"count": 1}}}}}
+    if is_one:
+        assert TreePath.parse(f"{node}/dev3/1").id == f"{node}-dev3-1"
+        tree.build(fakehw.make_topology(document))
+    else:
+        with pytest.raises(ValueError, match="longer than 63 characters"):
+            TreePath.parse(f"{node}/dev3/1")
+        with pytest.raises(fakehw.SpecError, match="longer than 63 characters"):
+            fakehw.make_topology(document)
+        tree.build(fakehw.make_topology({"nodes": {}}))
+        (ROOT / node / "dev3/1").mkdir(parents=True)
+    assert [path.node for path, _ in tree.read().devices()] == [node] * is_one

@@ -308,3 +308,23 @@ def test_what_a_person_changed_or_added_is_there_afterwards(
     if node and path.class_name in node.classes and path.number in node.classes[path.class_name].devices:
         assert after[path].attributes[layout.HEALTH] == health
         assert after[path].attributes["mine"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("node", "kind"),
+    [
+        (FoundNode(None, {}, ("main.c",)), "/n: does not look like a node"),
+        (FoundNode(None, {"dev1": FoundClass(None, {}, ("main.c",))}), "/n: does not look like a node"),
+        (FoundNode("h", {"dev1": FoundClass(None, {}, ("main.c",))}), "/n/dev1: does not look like a class"),
+        (FoundNode("h", {"dev1": FoundClass(None, {1: FoundDevice({"readme": "x"}), 2: device()})}), "/n/dev1/1: does not look like a device"),
+        (FoundNode("h", {"dev1": FoundClass(None, {1: FoundDevice({}, None, ("a b",)), 2: device()})}), "/n/dev1/1: does not look like a device"),
+    ],
+)  # fmt: skip  # one row a place
+def test_a_build_writes_nothing_into_what_looks_like_somebodys_own(node: FoundNode, kind: str) -> None:
+    plan = make_plan(spec(2, host="h"), applied=(), actual=Snapshot({"n": node}))
+    assert [conflict.partition(" of a fake tree")[0] for conflict in plan.conflicts] == [kind]
+    path = kind.partition(":")[0]
+    assert not [step for step in plan.steps if f"{step.path}/".startswith(f"{path}/")]
+    assert make_plan(spec(2, host="h"), applied=[spec(2)], actual=Snapshot({"n": node})).conflicts == [], (
+        "a spec brought it"
+    )
