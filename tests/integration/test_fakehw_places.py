@@ -113,6 +113,7 @@ def test_leftovers_are_named_left_and_in_nobodys_way(tmp_path: Path) -> None:
         assert done.returncode == 0
         assert "/.fakehw: cannot be cleared away, and is left: stage/" in done.stderr
         assert done.stderr.count("\n") == 1
+        assert ";" not in done.stderr, "each thing that is left is named once"
     assert sorted(visible(root)) == [
         "n",
         "n/dev1",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fakehw.layout
@@ -154,50 +154,3 @@ async def test_the_commands_of_fakehw_reach_the_kubelet(tmp_path: Path, plugin_d
         await kubelet.wait_for(lambda: kubelet.capacity[R3] == 2)
         command("plug", "node2/dev3/3", root=root)
         await devices_are(kubelet, R3, three)
-
-
-def texts(*words: str) -> st.SearchStrategy[bytes | None]:
-    """Bytes that somebody may have written: words of the contract, what surrounds and spoils them, and anything."""
-    spoilt = st.sampled_from(["", " ", "\n", "\ufeff", "\x00", "\u0661", "+", "-", "_", ".0", "e0", "\x1b[2J", "\x85", "\u2028", "\ud800"])  # fmt: skip
-    text = st.lists(st.sampled_from(words) | spoilt | st.text(max_size=3), max_size=4).map("".join)
-    raw = text.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=12)
-    return st.none() | st.sampled_from(words).map(str.encode) | raw | st.just(b"x" * 4097)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    health=texts("healthy", "unhealthy", "HEALTHY", "healthy hot"),
-    numa_node=texts("0", "1", "-1", "007", "2147483647", "2147483648", "1_0"),
-    resource=texts("a.b/c", "nvidia.com/gpu", "kubernetes.io/x", "A/b"),
-    host=texts("h", "other", "H"),
-)
-@example(health=b"\xef\xbb\xbfhealthy", numa_node=b"\xef\xbb\xbf1", resource=None, host=None)
-@example(health=b"healthy", numa_node=b"1", resource=b"\xef\xbb\xbfa.b/c", host=None)
-@example(health=b"healthy", numa_node=b"1", resource=None, host=b"\xef\xbb\xbfh")
-@example(health=b"healthy", numa_node=b"+1", resource=None, host=b"")
-@example(health=b"healthy", numa_node=b"1_0", resource=b"", host=b"h")
-def test_whatever_bytes_a_file_holds_mean_the_same_to_both_or_nothing_to_either(
-    tmp_path: Path, health: bytes | None, numa_node: bytes | None, resource: bytes | None, host: bytes | None
-) -> None:
-    node = tmp_path / "n"
-    (node / "dev1/1").mkdir(parents=True, exist_ok=True)
-    files = {"host": host, "dev1/resource": resource, "dev1/1/health": health, "dev1/1/numa_node": numa_node}
-    for name, content in files.items():
-        (node / name).unlink(missing_ok=True)
-        if content is not None:
-            (node / name).write_bytes(content)
-
-    (theirs,) = json.loads(command("list", "-o", "json", root=tmp_path))
-    _, changes = read(tmp_path, host="h")
-    ours = {name: next(iter(found.values())) for name, found in changes.items() if found}
-
-    try:
-        fakehw.resource_name.check(theirs["resource"] or "")
-        is_resource = True
-    except ValueError:
-        is_resource = False
-    assert list(ours) == ([theirs["resource"]] if is_resource and theirs["host"] in (None, "h") else [])
-    for found in ours.values():
-        assert found is not None
-        assert found.is_healthy == (theirs["health"] == "healthy")
-        assert found.numa_node == theirs["numa_node"]
