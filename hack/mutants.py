@@ -253,9 +253,9 @@ class Copy:
         return "survived", ", ".join(Path(file).name for file in files)
 
 
-def difference(mutant: Mutant) -> str:
+def difference(mutant: Mutant, root: Path) -> str:
     """Return what a mutant changes, as people read it."""
-    before = (REPOSITORY / mutant.path).read_bytes()
+    before = (root / mutant.path).read_bytes()
     after = before[: mutant.start] + mutant.text.encode() + before[mutant.end :]
     lines = difflib.unified_diff(before.decode().splitlines(), after.decode().splitlines(), lineterm="", n=0)
     return "\n".join(f"    {line}" for line in list(lines)[3:])
@@ -285,7 +285,7 @@ def main() -> int:
             counts[word] += 1
             print(f"{word:<11} {mutant.path}:{mutant.line} ({mutant.kind}) {by}", flush=True)
             if word != "killed":
-                print(difference(mutant), flush=True)
+                print(difference(mutant, copy.root), flush=True)
     tried = sum(counts.values())
     print(", ".join(f"{count} {word}" for word, count in sorted(counts.items())) + f" of {tried} tried")
     return 0
