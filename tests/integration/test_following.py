@@ -14,6 +14,7 @@ import pytest
 from fakehw import FakeTree, cli, make_topology
 from fakehw.errors import FakehwError, InputError
 from fakehw.layout import Health, TreePath
+from fakehw.view import follower
 from fakehw.view.follower import Follower, Sight
 from tests.factories import make_tree
 from tests.running import DEADLINE_S, running_fakehw, shell
@@ -120,6 +121,10 @@ async def test_a_tree_that_goes_away_and_is_built_again_is_followed_again(root: 
     words = [line.partition(": ")[2] for line in told]
     assert words[-1] == "is another directory now: going on with that"
     assert way == "removed" or words[0] == "is gone: waiting for it to come back"
+
+
+def test_the_root_is_looked_at_twice_a_second() -> None:
+    assert follower.CHECK_ROOT_S == 0.5
 
 
 async def test_a_tree_that_was_removed_and_built_at_once_is_followed(root: Path) -> None:

@@ -328,3 +328,8 @@ def test_a_build_writes_nothing_into_what_looks_like_somebodys_own(node: FoundNo
     assert make_plan(spec(2, host="h"), applied=[spec(2)], actual=Snapshot({"n": node})).conflicts == [], (
         "a spec brought it"
     )
+
+
+def test_a_long_value_is_cut_where_it_is_shown() -> None:
+    plan = make_plan(spec(attributes={"a": "x"}), applied=(), actual=found(device(a="y" * 100)))
+    assert [line.detail for line in plan.lines()] == [f"a {'y' * 60} -> x"]
