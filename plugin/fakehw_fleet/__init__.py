@@ -4,6 +4,8 @@ The composition of the other packages, which do not know each other; nobody impo
 
 members      which nodes there are                     plugins      the plugins of all nodes on one tree
 directories  all kubelet directories, one watch        local        nodes on a scheduler of our own, no cluster
+cluster/     nodes of a real cluster                   state        where those have their sockets and checkpoints
 table        what people see of it                     metrics      what Prometheus sees
-demo         the story of the tutorial                 cli          the command `fakehw-fleet`
+summary      a fleet in numbers                        resized      a topology with another number of nodes
+demo         the story of the tutorial                 cli          the command `fakehw-fleet`, from commands/
 """

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw import parser
 from fakehw.cli import carry_out
-from fakehw_fleet.commands import demo, up
+from fakehw_fleet.commands import demo, down, orders, up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS: Final = (up, demo)
+COMMANDS: Final = (up, down, orders, demo)
 """In the order in which help lists them."""
 
 _DESCRIPTION: Final = """\
@@ -19,7 +19,8 @@ A fleet of fake nodes: a fake kubelet and the real plugin for every node of a to
 with a scheduler of its own, or as nodes of a real cluster."""
 _EXAMPLES: Final = """\
   fakehw-fleet up gpu-server                            # four servers with 8 GPUs each, no cluster needed
-  fakehw-fleet up gpu-server --nodes 100 --plain"""
+  fakehw-fleet up gpu-server --nodes 100 --plain
+  fakehw-fleet up gpu-server --nodes 1000 --kubeconfig ~/.kube/config"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

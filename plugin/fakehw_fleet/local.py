@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from fakehw import FakeTree
@@ -28,6 +29,8 @@ class LocalFleet:
         self.root = root
         self.cluster = LocalCluster([member.name for member in self.members])
         self.plugins = Plugins(root, owners(self.members), domain=domain)
+        self.requests: Counter[tuple[str, str]] = Counter()
+        """To an API server: none."""
         self._topology = topology
         self._tell = tell
         self._life = contextlib.AsyncExitStack()
@@ -57,8 +60,6 @@ class LocalFleet:
     @property
     def ready(self) -> int:
         """Count the nodes that advertise all that the tree has for them."""
-        if not self.plugins.pump.tree_is_present:
-            return 0  # nothing was read yet, so nobody knows what there is to advertise
         return sum(self._is_ready(member.name) for member in self.members)
 
     def summary(self) -> Summary:
@@ -70,4 +71,4 @@ class LocalFleet:
     def _is_ready(self, name: str) -> bool:
         plugin = self.plugins.nodes.get(name)
         listed = self.cluster.nodes[name].node_status.capacity
-        return plugin is not None and plugin.is_ready and plugin.offers <= listed.keys()
+        return plugin is not None and plugin.is_ready and (plugin.offers or set()) <= listed.keys()

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from fakehw_fleet.plugins import Plugins
@@ -17,6 +18,7 @@ class Shown(Protocol):
     """What there is to show."""
 
     plugins: Plugins
+    requests: Counter[tuple[str, str]]
 
     def summary(self) -> Summary:
         """Return the fleet in numbers."""
@@ -92,6 +94,12 @@ class _Collector:
         for phase, count in summary.pods.items():
             pods.add_metric([phase], count)
         yield pods
+        requests = CounterMetricFamily(
+            "fakehw_fleet_api_requests", "Requests to the API server.", labels=["verb", "resource"]
+        )
+        for key, count in self._fleet.requests.items():
+            requests.add_metric(list(key), count)
+        yield requests
         for name, text, labels in _COUNTERS:
             counter = CounterMetricFamily(f"fakehw_fleet_{name}", text, labels=labels)
             for key, count in getattr(counts, name).items():

@@ -64,13 +64,14 @@ class NodePlugin:
             vanished_grace_s=VANISHED_GRACE_S,
             telemetry=_NodeCounts.sharing(counts, member.fake_nodes),
         )
-        self.offers: set[Offer] = set()
-        """What the tree has for this node, as far as it has been handed on."""
+        self.offers: set[Offer] | None = None
+        """What the tree has for this node; None until it was read."""
 
     @property
     def is_ready(self) -> bool:
         """Tell whether all that the tree has for this node is registered, with a live stream."""
-        return self.device_plugin.is_ready and self.inventories.by_offer.keys() >= self.offers
+        is_known = self.offers is not None and self.inventories.by_offer.keys() >= self.offers
+        return is_known and self.device_plugin.is_ready
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -118,7 +119,9 @@ class Plugins(Inventories):
         """End the streams and take the sockets away."""
         for task in (*self._pumping, *self._tasks.values()):
             task.cancel()
-        await self._group.__aexit__(kind, error, tb)
+        is_cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        # Any other error is its own, and no part of a group.
+        await self._group.__aexit__(*((kind, error, tb) if is_cancelled else (None, None, None)))
 
     def add(self, member: Member, plugin_dir: Path, pod_resources_socket: Path | None) -> NodePlugin:
         """Run the plugin of a node, whose directory is there; all are added before `start`."""
@@ -145,11 +148,15 @@ class Plugins(Inventories):
         """Sort what the pump read by node, and hand it on."""
         by_node: dict[str, set[Offer]] = {name: set() for name in self.nodes}
         for offer in offers:
+            if offer.driver:
+                continue  # DRA: a fleet's kubelets are asked for device plugins only
             for path in self.pump.scanner.class_paths(offer):
                 with contextlib.suppress(KeyError):  # a fake node that somebody added by hand is nobody's
                     by_node[self._owners[path.rsplit("/", 2)[1]]].add(offer)
         changed: defaultdict[str, Changes] = defaultdict(dict)
         for offer, devices in changes.items():
+            if offer.driver:
+                continue
             for device_id, device in devices.items():
                 owner = self._owners.get(device_id.rsplit("-", 2)[0])  # neither class nor number has a dash
                 if owner is not None:

@@ -181,7 +181,9 @@ def test_nothing_lands_on_nodes_without_a_kubelet(name: str) -> None:
     pod = pod_of(rendered(["base", "hand"], []), name)
     assert pod["tolerations"] == [{"operator": "Exists"}], "which alone would lead onto KWOK's nodes"
     (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    assert term["matchExpressions"] == [{"key": "type", "operator": "NotIn", "values": ["kwok", "virtual-kubelet"]}]
+    assert term["matchExpressions"] == [
+        {"key": "type", "operator": "NotIn", "values": ["kwok", "virtual-kubelet", "fakehw"]}
+    ]
 
 
 def test_monitoring_scrapes_the_port_that_the_plugin_has() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -141,7 +140,6 @@ def test_what_a_range_stands_for_is_not_held_in_memory():
     text = "nodes:\n  n[1-1000]: {host: 'n{index}', classes: {dev1: {count: 1000, attributes: {u: '{id}'}}}}\n"
     topology(text)  # what is imported late is not measured
     tracemalloc.start()
-    began = time.perf_counter()
     try:
         made = topology(text)
         assert (len(made.nodes), made.device_count) == (1000, 1_000_000)
@@ -151,7 +149,6 @@ def test_what_a_range_stands_for_is_not_held_in_memory():
     finally:
         tracemalloc.stop()
     assert peak < 1 << 20
-    assert time.perf_counter() - began < 5  # a million devices made would take longer
 
 
 # What expand prints means the same.

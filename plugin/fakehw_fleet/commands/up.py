@@ -15,25 +15,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fakehw import durations, output, parser
-from fakehw.errors import InputError
+from fakehw.errors import FakehwError, InputError
 from fakehw.spec import check
 from fakehw_fleet import resized
+from fakehw_fleet import state as states
+from fakehw_fleet.commands import cluster_flags
 from fakehw_plugin import config, logs
 from fakehw_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fakehw.spec.topology import Topology
+    from fakehw_fleet.cluster.fleet import ClusterFleet
     from fakehw_fleet.local import LocalFleet
 
 _EVERY_S: Final = 0.5
 """Between two looks at all nodes."""
 _MAX_NODES: Final = 10_000
 _ROOM: Final = 1 << 30
+_LOG: Final = "plugin.log"
 _EXAMPLES: Final = """\
   fakehw-fleet up gpu-server                            # four servers with 8 GPUs each, no cluster needed
   fakehw-fleet up gpu-server --nodes 100 --plain        # lines instead of a table
   fakehw-fleet up my.yaml --pods pods.yaml --root /tmp/tree
-  fakehw scenario run random-failures --root /tmp/tree  # meanwhile, from another terminal"""
+  fakehw scenario run random-failures --root /tmp/tree  # meanwhile, from another terminal
+  fakehw-fleet up gpu-server --nodes 1000 --kubeconfig ~/.kube/config"""
 
 
 def add(commands: parser.Commands) -> None:
@@ -63,6 +70,25 @@ def add(commands: parser.Commands) -> None:
         default=[],
         help="pods to run, as local processes; may be given several times",
     )
+    command.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="join the cluster of this kubeconfig; without FILE, the one that kubectl would take",
+    )
+    cluster_flags.add(command)
+    command.add_argument(
+        "--status-every",
+        metavar="DURATION",
+        type=parser.duration,
+        default=10.0,
+        help="a node tells the cluster what changed so often, as kubelets do; 0: at once (default 10s)",
+    )
+    command.add_argument("--keep", action="store_true", help="leave the Nodes when it ends, for the next one to adopt")
+    command.add_argument(
+        "--no-taint", action="store_true", help="let every pod come: no taint fakehw.io/fake on new Nodes"
+    )
     command.add_argument("--plain", action="store_true", help="a line for each change, on a terminal too")
     command.add_argument(
         "--http", metavar="IP:PORT", type=_address, help="serve /metrics, /healthz and /readyz here, such as :9120"
@@ -89,7 +115,7 @@ async def _interruptible(arguments: argparse.Namespace, topology: Topology) -> i
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await _local(arguments, topology)
+    return await (_local if arguments.kubeconfig is None else _joined)(arguments, topology)
 
 
 async def _local(arguments: argparse.Namespace, topology: Topology) -> int:
@@ -98,18 +124,73 @@ async def _local(arguments: argparse.Namespace, topology: Topology) -> int:
     texts = [_read(path) for path in arguments.pods]
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fakehw-fleet-", dir="/tmp")))
-        memory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fakehw-fleet-", dir=_roomy_place()))
-        root = arguments.root or Path(memory) / "tree"
-        with (scratch / "plugin.log").open("w") as log:
-            logs.configure(level="info", format_="json", stream=log)
-            async with local.LocalFleet(topology, root, domain=arguments.domain, tell=output.remark) as fleet:
-                output.remark(f"tree: {root}; plugins' log: {log.name}")
-                for text in texts:
-                    await fleet.cluster.apply(text)
-                return await _show(arguments, fleet)
+        root = arguments.root or _scratch(stack)
+        stack.enter_context(_logging(scratch))
+        async with local.LocalFleet(topology, root, domain=arguments.domain, tell=output.remark) as fleet:
+            output.remark(f"tree: {root}; plugins' log: {scratch}/{_LOG}")
+            for text in texts:
+                await fleet.cluster.apply(text)
+            return await _show(arguments, fleet)
 
 
-async def _show(arguments: argparse.Namespace, fleet: LocalFleet) -> int:
+async def _joined(arguments: argparse.Namespace, topology: Topology) -> int:
+    from fakehw_fleet.cluster import control, orders
+    from fakehw_fleet.cluster.fleet import ClusterFleet, Options
+    from kubeapi import errors
+
+    if arguments.pods:
+        raise InputError("pods are the cluster's own there: kubectl apply (--pods)")
+    access = cluster_flags.access(arguments)
+    options = Options(
+        name=arguments.name,
+        status_every_s=arguments.status_every or None,
+        keeps=arguments.keep,
+        has_taint=not arguments.no_taint,
+    )
+    with contextlib.ExitStack() as stack:
+        state = stack.enter_context(states.opened(cluster_flags.state(arguments)))
+        root = arguments.root or state / "tree"
+        stack.enter_context(_logging(state))
+        try:
+            async with (
+                ClusterFleet(
+                    topology, root, state, access, domain=arguments.domain, options=options, tell=output.remark
+                ) as fleet,
+                control.serving(state, orders.Orders(fleet).answer),
+            ):
+                output.remark(f"tree: {root}; plugins' log: {state}/{_LOG}")
+                try:
+                    return await _show(arguments, fleet)
+                finally:
+                    stack.callback(_clear, fleet, state)
+        except errors.ApiError as error:
+            raise FakehwError(f"{access.server}: {error}") from error
+
+
+def _clear(fleet: ClusterFleet, state: Path) -> None:
+    """Remove what nothing in the cluster needs any more."""
+    if fleet.has_left:
+        for one in (state / "n", state / "tree"):
+            shutil.rmtree(one, ignore_errors=True)
+
+
+def _scratch(stack: contextlib.ExitStack) -> Path:
+    """Return the place of a tree that nobody keeps: memory, where there is room, for it has many small files."""
+    memory = Path("/dev/shm")  # noqa: S108  # a directory of our own is made in it
+    is_roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
+    where = str(memory) if is_roomy else "/tmp"  # noqa: S108  # likewise
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fakehw-fleet-", dir=where))) / "tree"
+
+
+@contextlib.contextmanager
+def _logging(directory: Path) -> Iterator[None]:
+    """Write the plugins' log, which `fakehw scenario run --plugin-log` reads, to a file there."""
+    with (directory / _LOG).open("w") as log:
+        logs.configure(level="info", format_="json", stream=log)
+        yield
+
+
+async def _show(arguments: argparse.Namespace, fleet: LocalFleet | ClusterFleet) -> int:
     """Show the fleet until it is to end; return the exit code."""
     from fakehw_fleet import metrics, table
 
@@ -126,13 +207,6 @@ async def _show(arguments: argparse.Namespace, fleet: LocalFleet) -> int:
             if arguments.for_s is not None and time.monotonic() - began >= arguments.for_s:
                 return 0 if was_ready else 1
             await asyncio.sleep(_EVERY_S)
-
-
-def _roomy_place() -> str:
-    """Return where a tree of many small files costs little: memory, where there is room."""
-    memory = Path("/dev/shm")  # noqa: S108  # a directory of our own is made in it
-    is_roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
-    return str(memory) if is_roomy else "/tmp"  # noqa: S108  # likewise
 
 
 def _topology(arguments: argparse.Namespace) -> Topology:

@@ -311,6 +311,15 @@ class FakeKubelet:
         """Admit a pod, or refuse it for good: allocate for each container in order (contract ADM-1, AL-1)."""
         return await self._workers.admit(new)
 
+    def restore(self, known: pod.Pod) -> pod_status.AdmittedPod:
+        """Take over a pod whose containers run, before `start`: what a kubelet's process finds after the one before.
+
+        It keeps the devices that the checkpoint in the plugin directory gives it (contract RS-6, RS-10).
+        """
+        if self._life is not None:
+            raise RuntimeError("the kubelet is up: pods are admitted")
+        return self._workers.restore(known)
+
     async def start_container(
         self, target: pod.Pod | pod_status.AdmittedPod, name: str | None = None, *, retry: bool = False
     ) -> pod_status.ContainerStatus:

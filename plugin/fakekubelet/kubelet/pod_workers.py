@@ -90,6 +90,22 @@ class PodWorkers:
         self._ring()
         return admitted
 
+    def restore(self, known: pod.Pod) -> pod_status.AdmittedPod:
+        """Take over a pod that ran when this kubelet's process ended; `admit_again` gives it its devices (RS-6)."""
+        specs = [*known.init_containers, *known.containers]
+        admitted = pod_status.AdmittedPod(
+            known,
+            pod_status.Phase.RUNNING,
+            containers={
+                spec.name: pod_status.ContainerStatus(
+                    spec.name, is_running=spec in known.containers or spec.is_sidecar, starts=1
+                )
+                for spec in specs
+            },
+        )
+        self._pods[known.uid] = admitted
+        return admitted
+
     async def start_container(
         self, target: pod.Pod | pod_status.AdmittedPod, name: str | None = None, *, retry: bool = False
     ) -> pod_status.ContainerStatus:
