@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from fakehw import layout, resource_name
 from fakehw.errors import InputError, SpecError
-from fakehw.spec import document, entries, profiles, ranges, rules, schema
+from fakehw.spec import document, entries, node_labels, profiles, ranges, rules, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -84,6 +84,9 @@ _SCHEMA: Final = schema.Schema(
         "fakehw-domain": resource_name.check_domain,
         "fakehw-host": rules.check_host,
         "fakehw-resource": resource_name.check,
+        "fakehw-label": node_labels.check_name,
+        "fakehw-label-value": node_labels.check_value,
+        "fakehw-taint": node_labels.check_taint,
         "fakehw-health": _check_health,
         "fakehw-attribute": _check_attribute,
     },

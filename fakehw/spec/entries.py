@@ -30,7 +30,7 @@ def device_numbers(count: int, explicit: list[range]) -> ranges.Intervals:
 
 
 def host_names(name: str, index: str | None) -> dict[str, str]:
-    """Return what may stand in braces in the host of a node."""
+    """Return what may stand in braces in the host and the labels of a node."""
     return {"node": name} if index is None else {"node": name, "index": index}
 
 
@@ -62,7 +62,10 @@ class _Entry:
         """Return one of its nodes; KeyError if it is none."""
         index = self.names.index(name)
         host = None if self.host is None else _host(self.host, name, index)
-        return FakeNode(name, host, {key: entry.make(name, index) for key, entry in self._classes})
+        names = host_names(name, index)
+        labels = {key: ranges.fill(text, names) for key, text in (self._fields.get("labels") or {}).items()}
+        classes = {key: entry.make(name, index) for key, entry in self._classes}
+        return FakeNode(name, host, classes, labels, tuple(self._fields.get("taints") or ()))
 
 
 class _Nodes(Mapping[str, FakeNode]):

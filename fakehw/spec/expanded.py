@@ -24,9 +24,15 @@ def lines(topology: Topology) -> Iterator[str]:
         return
     yield "nodes:"
     for node in topology.nodes.values():
-        yield f"  {_scalar(node.name)}:" + ("" if node.host or node.classes else " {}")
+        has_fields = node.host or node.labels or node.taints or node.classes
+        yield f"  {_scalar(node.name)}:" + ("" if has_fields else " {}")
         if node.host:
             yield f"    host: {_scalar(node.host)}"
+        if node.labels:
+            texts = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in node.labels.items())
+            yield f"    labels: {{{', '.join(texts)}}}"
+        if node.taints:
+            yield f"    taints: {json.dumps(node.taints)}"
         if node.classes:
             yield "    classes:"
         for fake_class in node.classes.values():

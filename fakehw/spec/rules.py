@@ -85,6 +85,9 @@ def _host_problems(data: object, names: Mapping[str, ranges.Names]) -> Iterator[
     """A host with placeholders must be the name of a Kubernetes node when they are filled in."""
     nodes = _mapping(_mapping(data).get("nodes"))
     for key, entry in names.items():
+        for label, text in _mapping(_mapping(nodes[key]).get("labels")).items():
+            if isinstance(text, str) and not entry.is_range and "{index}" in text:
+                yield ("nodes", key, "labels", label), f"{schema.shown(text)}: {_INDEX_RULE}"
         host = _mapping(nodes[key]).get("host")
         if not isinstance(host, str) or not ranges.is_template(host) or _is_problem(check_host, host):
             continue

@@ -75,6 +75,10 @@ class FakeNode:
     name: str
     host: str | None
     classes: Mapping[str, FakeClass]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the Kubernetes node, where a fleet makes it; nothing of them is in the tree."""
+    taints: tuple[str, ...] = ()
+    """KEY=VALUE:EFFECT, likewise."""
 
 
 @dataclass(frozen=True, slots=True)

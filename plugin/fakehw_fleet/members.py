@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from fakehw import resource_name
 from fakehw.errors import InputError
+from fakehw.spec import node_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from fakehw.spec.node_labels import Taint
     from fakehw.spec.topology import Topology
 
 
@@ -23,6 +25,8 @@ class Member:
     fake_nodes: list[str] = field(default_factory=list)
     resources: Counter[str] = field(default_factory=Counter)
     """How many devices the spec lists by resource, classes with none included."""
+    labels: dict[str, str] = field(default_factory=dict)
+    taints: list[Taint] = field(default_factory=list)
 
 
 def members_of(topology: Topology) -> list[Member]:
@@ -38,6 +42,8 @@ def members_of(topology: Topology) -> list[Member]:
             continue
         member = members.setdefault(name, Member(name))
         member.fake_nodes.append(node.name)
+        member.labels |= node.labels
+        member.taints += [one for one in map(node_labels.taint, node.taints) if one not in member.taints]
         for fake_class in node.classes.values():
             member.resources[fake_class.resource] += len(fake_class.devices)
     if problems:

@@ -153,6 +153,22 @@ async def test_a_node_that_another_made_is_left_alone_and_said(api: ApiServer, h
     assert not (home / "tree").exists()
 
 
+async def test_labels_and_taints_of_the_spec_are_on_the_node(api: ApiServer, home: Path) -> None:
+    api.write_kubeconfig(home / "kc")
+    fields = {"labels": {"zone": "z{index}"}, "taints": ["pool=gpu:NoExecute", "x:NoSchedule"]}
+    spec = make_topology({"nodes": {"w-[1-1]": {**fields, "classes": {"gpu": {"count": 1, "resource": GPU}}}}})
+    access = kubeconfig.load([home / "kc"])
+    async with ClusterFleet(spec, home / "tree", home / "s", access, domain="d.io", options=AT_ONCE, tell=print) as up:
+        await until(api, lambda: up.ready == 1)
+        node = api.find("nodes", "w-1")
+        assert node["metadata"]["labels"]["zone"] == "z1"
+        assert [(one["key"], one.get("value", ""), one["effect"]) for one in node["spec"]["taints"]] == [
+            ("pool", "gpu", "NoExecute"),
+            ("x", "", "NoSchedule"),
+            ("fakehw.io/fake", "fakehw", "NoSchedule"),
+        ]
+
+
 # Devices.
 
 

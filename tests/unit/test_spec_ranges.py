@@ -119,6 +119,13 @@ def test_host_keeps_of_a_range_the_nodes_that_it_owns():
             id="clash with one of a range",
         ),
         pytest.param("a: {classes: {dev1: {count: 1, y-a: 1}}}", "unknown key", id="y- is no x-"),
+        pytest.param("a: {labels: {-x: y}}", "must be at most 63 letters", id="label's name"),
+        pytest.param("a: {labels: {a/b/c: y}}", "name of a Kubernetes node", id="label's domain"),
+        pytest.param("a: {labels: {x: 'a b'}}", '"a b": must be at most 63 letters', id="label's value"),
+        pytest.param("a[1-2]: {labels: {x: '{number}'}}", "{number} is no placeholder here", id="label's placeholder"),
+        pytest.param("a: {labels: {x: '{index}'}}", "and this is one node", id="label's index"),
+        pytest.param("a: {taints: [x]}", '"x": must be KEY=VALUE:EFFECT or KEY:EFFECT', id="taint"),
+        pytest.param("a: {taints: ['x=y:Never']}", "with one of NoSchedule, PreferNoSchedule", id="effect"),
     ],
 )  # fmt: skip  # a case a line
 def test_a_wrong_range_is_refused_in_one_line(nodes: str, expected: str):
@@ -175,7 +182,11 @@ _CLASS = st.builds(
 )  # fmt: skip
 _NODE = st.fixed_dictionaries(
     {"classes": st.dictionaries(st.sampled_from(["dev1", "gpu", "null"]), _CLASS, max_size=2)},
-    optional={"host": st.sampled_from(["h", "true", "h-{node}"])},
+    optional={
+        "host": st.sampled_from(["h", "true", "h-{node}"]),
+        "labels": st.sampled_from([{}, {"a.b/zone": "z-{node}", "true": "null"}]),
+        "taints": st.sampled_from([[], ["a=b:NoExecute", "c:NoSchedule"]]),
+    },
 )
 _DOCUMENTS = st.fixed_dictionaries(
     {"nodes": st.dictionaries(st.sampled_from(["n", "a[1-3]", "a[08-11].b", "1", "null"]), _NODE, max_size=3)}
@@ -190,7 +201,13 @@ def test_a_spec_that_is_written_out_means_the_same(document: dict[str, object]):
 
     def plain(one: Topology) -> object:
         return [
-            (node.name, node.host, {name: (c.resource, dict(c.devices)) for name, c in node.classes.items()})
+            (
+                node.name,
+                node.host,
+                dict(node.labels),
+                node.taints,
+                {name: (c.resource, dict(c.devices)) for name, c in node.classes.items()},
+            )
             for node in one.nodes.values()
         ]
 

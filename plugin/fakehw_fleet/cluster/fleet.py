@@ -385,12 +385,14 @@ class ClusterFleet:
         one.ready_since = time.time()
         one.must_post = one.found is not None
         if one.found is None:
-            taints = [{"key": objects.TAINT_KEY, "value": self.options.name, "effect": "NoSchedule"}]
+            taints = [taint._asdict() for taint in one.member.taints]
+            if self.options.has_taint:
+                taints.append({"key": objects.TAINT_KEY, "value": self.options.name, "effect": "NoSchedule"})
             body = objects.node(
                 one.name,
                 fleet=self.options.name,
-                labels={},
-                taints=taints if self.options.has_taint else [],
+                labels=one.member.labels,
+                taints=taints,
                 status=one.kubelet.node_status,
                 kubelet_version=self.options.kubelet_version,
                 now=time.time(),
