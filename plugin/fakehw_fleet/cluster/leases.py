@@ -44,6 +44,8 @@ class Leases:
         self._on_late = on_late
         self._on_error = on_error
         self._every_s = every_s
+        self._gate = asyncio.Semaphore(CONNECTIONS)
+        """A request's time begins when it has a connection, not while a thousand others are before it."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def keep(self, name: str, node_uid: str) -> None:
@@ -68,7 +70,8 @@ class Leases:
         while True:
             due = time.monotonic() + (self._every_s * (random.random() if is_first else 1.0))  # noqa: S311  # spreads load
             try:
-                held = await self._renew(name, node_uid, held)
+                async with self._gate:
+                    held = await self._renew(name, node_uid, held)
             except errors.ApiError as error:
                 self._on_error(error)
                 if not isinstance(error, errors.UnavailableError):
