@@ -85,10 +85,10 @@ status: ## Show capacity and allocatable of the nodes; with DRA, what is free to
 pods: ## Run the example pods dp1-1, dp1-2, dp1-3 (PODS=deploy/claims.yaml asks by claims)
 	@hack/cluster.sh pods
 
-break: ## Make a device unhealthy (DEV=node2/dev3/2 REASON="over temperature")
+break: $(VENV)/.run ## Make devices unhealthy (DEV='*/dev3/*' REASON="over temperature"; docs/kubectl-fakehw.md)
 	@hack/cluster.sh break
 
-mend: ## Make it healthy again (DEV=node2/dev3/2)
+mend: $(VENV)/.run ## Make them healthy again (DEV=node2/dev3/2)
 	@hack/cluster.sh mend
 
 stop: ## Remove the example pods and the plugin

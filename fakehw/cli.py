@@ -16,9 +16,11 @@ from fakehw.commands import (
     completion,
     demo,
     events,
+    hand,
     list_devices,
     plug,
     scenario,
+    set_attribute,
     set_health,
     top,
     topology,
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 COMMANDS: Final = (
-    build, list_devices, set_health, plug, unplug, events, top, scenario, topology, demo, completion,
+    build, list_devices, set_health, set_attribute, plug, unplug, events, top, scenario, topology, demo, hand,
+    completion,
 )  # fmt: skip  # one list
 """In the order in which help lists them."""
 

@@ -161,6 +161,11 @@ def parse_health(text: str) -> tuple[Health | None, str]:
     return health, one_line(words[1]) if len(words) > 1 else ""
 
 
+def is_numa_node(text: str) -> bool:
+    """Tell whether readers take this for a NUMA node; -1 is none."""
+    return text == "-1" or (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_NUMA_NODE)
+
+
 def health_text(health: Health, reason: str = "") -> str:
     """Return the value of a health file: the word, and the reason on the same line."""
     return f"{health} {one_line(reason)}".rstrip()

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 from fakehw.errors import InputError
 
 _DESCRIPTORS: Final = (0, 1, 2)
+_name = "fakehw"
 
 
 def prepare(name: str) -> None:
@@ -48,6 +49,11 @@ def say_now(text: str) -> None:
     """Print for somebody who is watching."""
     say(text)
     sys.stdout.flush()
+
+
+def is_terminal() -> bool:
+    """Tell whether a person looks at standard output."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def confirm(text: str) -> None:

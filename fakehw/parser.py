@@ -7,6 +7,7 @@ A command is a module of `commands` with two functions: `add(commands)` describe
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import re
 import sys
@@ -15,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from fakehw import durations, layout, output, resource_name
 from fakehw.errors import InputError
-from fakehw.layout import TreePath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     Commands = argparse._SubParsersAction["Parser"]
     Run = Callable[[argparse.Namespace], int | None]
@@ -28,7 +28,35 @@ _CHOICE_ERROR: Final = re.compile(r"invalid choice: (.*) \(choose from (.*)\)", 
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line: value, rule, flag."""
+    """Says what is wrong in one line: value, rule, flag; and what may have been meant."""
+
+    def __init__(self, *arguments: Any, **rest: Any) -> None:
+        self._options: list[str] = []
+        self.added: list[argparse.Action] = []
+        """Every argument, and the commands below, in the order in which they were added."""
+        super().__init__(*arguments, **rest)
+
+    def add_argument(self, *names: Any, **rest: Any) -> argparse.Action:
+        """Add an argument, and remember it: argparse has no public way to look at what was added."""
+        self._options += [name for name in names if name.startswith("--")]
+        action = super().add_argument(*names, **rest)
+        self.added.append(action)
+        return action
+
+    def add_subparsers(self, **rest: Any) -> Any:
+        """Let commands follow, and remember that."""
+        action: argparse.Action = super().add_subparsers(**rest)
+        self.added.append(action)
+        return action
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is not known here, where the options of this command are known, and not further up."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            suggestion = did_you_mean(unknown[0].partition("=")[0], self._options)
+            output.remark(f"{unknown[0]!r}: is not an argument of {self.prog}{suggestion}")
+            self.exit(2)
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         """Say what argparse found in one line, and end with 2."""
@@ -38,7 +66,8 @@ class Parser(argparse.ArgumentParser):
             choice = _CHOICE_ERROR.fullmatch(rule)
             if choice:
                 known = choice[2].replace("'", "")
-                rule = f"{choice[1]}: must be one of {known}"
+                suggestion = did_you_mean(choice[1].strip("'"), known.split(", "))
+                rule = f"{choice[1]}: must be one of {known}{suggestion}"
             message = f"{rule} ({flag})"
         output.remark(message)
         self.exit(2)
@@ -72,6 +101,12 @@ class FromEnvironment(str):
         return value
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question to end an error with, or nothing where no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f": did you mean {near[0]}?" if near else ""
+
+
 def make_parser(prog: str, *, description: str, examples: str) -> Parser:
     """Return the parser of a whole command line."""
     return Parser(prog=prog, description=description, **_shape(examples))
@@ -88,7 +123,8 @@ def add_command(commands: Commands, name: str, help_text: str, *, run: Run, exam
 
 def add_commands(parser: Parser, *, required: bool = True) -> Commands:
     """Let commands follow; where they are not `required`, it is the command above them that says what is missing."""
-    return parser.add_subparsers(title="commands", metavar="COMMAND", required=required, parser_class=Parser)
+    below: Commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=required, parser_class=Parser)
+    return below
 
 
 def add_flag(
@@ -143,17 +179,6 @@ def add_domain(parser: Parser) -> None:
     )
 
 
-def add_paths(parser: Parser) -> None:
-    """Add the places in the tree that a command is about."""
-    parser.add_argument(
-        "paths",
-        metavar="PATH",
-        nargs="+",
-        type=_path,
-        help="a device (node2/dev3/2), a class (node2/dev3) or a node (node2)",
-    )
-
-
 def origin(value: str, flag: str) -> str:
     """Return where a value came from: the flag, or the variable that stood in for it."""
     return value.variable if isinstance(value, FromEnvironment) else flag
@@ -195,10 +220,3 @@ def _root(text: str) -> Path:
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a directory")
     return Path(text)
-
-
-def _path(text: str) -> TreePath:
-    try:
-        return TreePath.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None

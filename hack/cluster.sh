@@ -98,28 +98,21 @@ hands() {
   fi
 }
 
-# Prints the pod that has a hand on the tree with this path.
-hand_on() {
-  local path=$1 pod
-  hands >&2
-  for pod in $(k get pods -l app.kubernetes.io/name=fakehw-hand --field-selector status.phase=Running -o name); do
-    if k exec "$pod" -- test -e "$path" 2>/dev/null; then echo "$pod"; return; fi
+# kubectl fakehw, from the virtual environment that make keeps or from the PATH.
+fakehw_everywhere() {
+  local name
+  for name in .venv/bin/kubectl-fakehw "$(command -v kubectl-fakehw || true)"; do
+    if [ -x "$name" ]; then "$name" "$@"; return; fi
   done
-  fail "no node has $path in its tree (DEV is NODE/CLASS/NUMBER, such as node2/dev3/2)"
+  fail "kubectl-fakehw is missing: make setup, or pip install 'fakehw[kubectl]'"
 }
 
-# Writes $1 to the health file of the device DEV.
-write_health() {
+# Does $1 (break or mend) to the devices DEV, a path or a pattern, with the rest of the arguments.
+change() {
   need_cluster
-  case ${DEV:-} in
-    */*/*) ;;
-    *) fail "which device? DEV=node2/dev3/2" ;;
-  esac
-  local pod path=/fakehw/${DEV#/}/health
-  pod=$(hand_on "$path")
-  # shellcheck disable=SC2016  # $1 and $2 are the shell's in the pod
-  k exec "$pod" -- sh -c 'echo "$1" > "$2"' sh "$1" "$path"
-  echo "$(k get "$pod" -o jsonpath='{.spec.nodeName}'):$path <- $1"
+  [ -n "${DEV:-}" ] || fail "which device? DEV=node2/dev3/2, or a pattern"
+  hands
+  fakehw_everywhere "$1" --namespace "$NAMESPACE" "${@:2}" -- "$DEV"
 }
 
 # One of the two alone moves both: the other keeps its default.
@@ -207,8 +200,8 @@ case $target in
     need_cluster
     hands
     ;;
-  break) write_health "unhealthy${REASON:+ $REASON}" ;;
-  mend) write_health healthy ;;
+  break) change break --reason "${REASON:-}" ;;
+  mend) change mend ;;
   stop)
     need_cluster
     "$KUBECTL" delete -f deploy/pods.yaml --ignore-not-found

@@ -49,7 +49,7 @@ async def top() -> str:
         tree = fakehw.FakeTree(root)
         tree.build(fakehw.load_topology(Path(scratch) / "spec.yaml"))
         app = Top(root, clock=lambda: NOON)
-        async with app.run_test(size=(118, 24)) as pilot:
+        async with app.run_test(size=(80, 24)) as pilot:
             app.sub_title = "/fakehw"
             await pilot.pause()
             tree.set_health("node1/gpu/2", "unhealthy", reason="over temperature")

@@ -1,8 +1,9 @@
-"""Write docs/reference-flags.md from the parsers of the commands: `make reference`."""
+"""Write docs/reference-flags.md from the parsers of all commands: `make reference`."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -16,8 +17,9 @@ HEAD = """\
 # Flags
 
 Made by `make reference` from the commands themselves; `--help` says the same. A flag wins over its variable.
-Exit codes of `fakehw` and `fakehw-fleet`: 0 done, 1 the system or the tree refused, 2 what was given breaks a rule, 130
-Ctrl-C. Of `fakehw-plugin`: 0 after SIGTERM or SIGINT, 2 for a bad flag, 1 for a bug.
+Exit codes of `fakehw`, `fakehw-fleet` and `kubectl fakehw`: 0 done, 1 the system, the tree or the cluster refused, or
+something is missing, 2 what was given breaks a rule, 130 Ctrl-C. Of `fakehw-plugin`: 0 after SIGTERM or SIGINT, 2 for a
+bad flag, 1 for a bug.
 """
 
 
@@ -28,16 +30,21 @@ def page() -> str:
     from fakehw import cli as fakehw_cli
     from fakehw_fleet import cli as fleet_cli
     from fakehw_plugin import cli as plugin_cli
+    from fakekubelet.conformance import cli as conformance_cli
+    from kubectl_fakehw import cli as kubectl_cli
 
     lines = [HEAD, "## fakehw-plugin\n", "| Flag | Variable | Default | |", "|---|---|---|---|"]
     lines += (
         f"| `{flag.name} {flag.metavar}` | `{flag.env}` | {code(flag.default)} | {cell(flag.help)} |"
         for flag in plugin_cli.FLAGS
     )
-    for words, parser in (
-        *commands("fakehw", fakehw_cli.make_parser()),
-        *commands("fakehw-fleet", fleet_cli.make_parser()),
-    ):
+    parsers = itertools.chain(
+        commands("fakehw", fakehw_cli.make_parser()),
+        commands("fakehw-fleet", fleet_cli.make_parser()),
+        commands("kubectl fakehw", kubectl_cli.make_parser()),
+        commands("fakehw-conformance", conformance_cli.parser()),
+    )
+    for words, parser in parsers:
         lines += ["", f"## {words}", "", cell((parser.description or "").replace("\n", " ")), ""]
         rows = [row for action in parser._actions if (row := row_of(action))]
         if rows:

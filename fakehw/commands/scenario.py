@@ -34,13 +34,14 @@ def add(commands: parser.Commands) -> None:
     below = parser.add_commands(scenario, required=False)
     _add_play(below)
     fault_logs.add(below)
-    parser.add_command(
+    gallery = parser.add_command(
         below,
         "list",
         "show the gallery: scenarios that come with fakehw, and what each teaches",
         run=_list,
         examples="  fakehw scenario list",
     )
+    gallery.add_argument("--names", action="store_true", help="only their names")
 
 
 def run(_: argparse.Namespace) -> None:
@@ -99,9 +100,9 @@ def _add_play(commands: parser.Commands) -> None:
     play.add_argument("-o", "--output", choices=("lines", "json"), default="lines", help="default: lines")
 
 
-def _list(_: argparse.Namespace) -> None:
+def _list(arguments: argparse.Namespace) -> None:
     for name in named.gallery():
-        output.say(f"{name}\n    {named.from_gallery(name).teaches}")
+        output.say(name if arguments.names else f"{name}\n    {named.from_gallery(name).teaches}")
 
 
 def _play(arguments: argparse.Namespace) -> int:

@@ -10,11 +10,16 @@ from fakehw.spec import check, expanded, profiles
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 _EXAMPLES: Final = """\
   fakehw topology show                                  # which there are
   fakehw topology show gpu-server > my.yaml             # one's own begins with one of them
   fakehw topology expand my.yaml | less                 # what does it mean, device by device?"""
+
+_LOOKS: Final = """\
+  kubectl label node kind-worker $(fakehw topology labels nvidia-a100)
+  fakehw set-health any/gpu/1 unhealthy "$(fakehw topology reasons nvidia-a100 79)\""""
 
 
 def add(commands: parser.Commands) -> None:
@@ -31,6 +36,14 @@ def add(commands: parser.Commands) -> None:
         examples="\n".join(_EXAMPLES.splitlines()[:2]),
     )
     show.add_argument("name", metavar="NAME", nargs="?", help="one of them, such as gpu-server")
+    for word, text, shown in (
+        ("labels", "print the labels of nodes that have such hardware, as the vendor's discovery writes them", _labels),
+        ("reasons", "print why such devices break, by the vendor's code, or the text of one code", _reasons),
+    ):
+        look = parser.add_command(below, word, text, run=shown, examples=_LOOKS)
+        look.add_argument("name", metavar="NAME", help="a vendor's profile, such as nvidia-a100")
+        if word == "reasons":
+            look.add_argument("code", metavar="CODE", nargs="?", help="one of them, such as 79")
     expand = parser.add_command(
         below,
         "expand",
@@ -51,7 +64,7 @@ def add(commands: parser.Commands) -> None:
 
 def run(_: argparse.Namespace) -> None:
     """Say that a command is missing."""
-    raise InputError("show, expand: one of them must follow (topology)")
+    raise InputError("show, labels, reasons, expand: one of them must follow (topology)")
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -63,6 +76,31 @@ def _show(arguments: argparse.Namespace) -> None:
         output.say(profiles.text(name).removesuffix("\n"))
     else:
         raise InputError(f"{name!r}: must be one of {', '.join(profiles.names())} (NAME)")
+
+
+def _labels(arguments: argparse.Namespace) -> None:
+    for key, value in _known(arguments.name, profiles.labels).items():
+        output.say(f"{key}={value}")
+
+
+def _reasons(arguments: argparse.Namespace) -> None:
+    found = _known(arguments.name, profiles.reasons)
+    if arguments.code is None:
+        width = max(map(len, found))
+        for code, text in found.items():
+            output.say(f"{code:<{width}}  {text}")
+    elif arguments.code in found:
+        output.say(found[arguments.code])
+    else:
+        raise InputError(f"{arguments.code!r}: must be one of {', '.join(found)} (CODE)")
+
+
+def _known(name: str, read: Callable[[str], dict[str, str]]) -> dict[str, str]:
+    """Return what a vendor's profile says; InputError for a name that is none."""
+    vendors = [known for known in profiles.names() if profiles.labels(known)]
+    if name not in vendors:
+        raise InputError(f"{name!r}: must be one of {', '.join(vendors)}{parser.did_you_mean(name, vendors)} (NAME)")
+    return read(name)
 
 
 def _expand(arguments: argparse.Namespace) -> None:

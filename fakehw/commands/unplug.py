@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
+from fakehw.commands import places
+from fakehw.tree import selection
 from fakehw.tree.writer import FakeTree
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 _EXAMPLES: Final = """\
   fakehw unplug node2/dev3/2
   fakehw unplug node2/dev3/2 node2/dev3/3
+  fakehw unplug '*/dev3/3'                              # a pattern, as in scenarios
   fakehw unplug node2/dev3                              # the whole class; node2: the whole node"""
 
 
@@ -25,12 +28,14 @@ def add(commands: parser.Commands) -> None:
         run=run,
         examples=_EXAMPLES,
     )
-    parser.add_paths(command)
+    places.add(command)
     parser.add_root(command)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Pull out, and name what went."""
-    FakeTree(arguments.root, tell=output.remark).unplug(arguments.paths)
-    for path in arguments.paths:
+    tree = FakeTree(arguments.root, tell=output.remark)
+    paths = places.resolve(arguments.paths, arguments.root, lambda: selection.places(tree.read()))
+    tree.unplug(paths)
+    for path in paths:
         output.confirm(f"{path} unplugged")

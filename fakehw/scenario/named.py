@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.resources
 from pathlib import Path
 
+from fakehw import output, parser
+from fakehw.errors import InputError
 from fakehw.scenario import fault_log, script
 
 
@@ -20,10 +22,16 @@ def from_gallery(name: str) -> script.Scenario:
 
 
 def load(name: str) -> script.Scenario | fault_log.FaultLog:
-    """Return the scenario or the fault log (.csv) in a file, or the one of the gallery that is called so."""
+    """Return the scenario or fault log (.csv) in a file, that of standard input (-), or the one of the gallery."""
+    if name == "-":
+        return script.read(output.given("FILE -"), source="stdin")
     path = Path(name)
     if path.suffix.lower() == ".csv":
         return fault_log.load(path, name=name)
     if "/" not in name and not path.exists() and name in gallery():
         path = gallery()[name]
+    if "/" not in name and not path.exists():
+        suggestion = parser.did_you_mean(name, gallery())
+        rule = "must be a scenario file, or a name of `fakehw scenario list`"
+        raise InputError(f"{name}: No such file or directory: {rule}{suggestion}")
     return script.load(path, name=name)

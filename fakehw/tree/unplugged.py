@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from fakehw import layout
 from fakehw.errors import InputError
 from fakehw.layout import TreePath
-from fakehw.tree import directory
+from fakehw.tree import directory, selection, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 _KEPT: Final = "unplugged"
 _DEVICE: Final = 3
+
+
+def places(private_fd: int) -> list[TreePath]:
+    """Return the nodes, classes and devices of which something is kept."""
+    try:
+        with directory.opened(_KEPT, dir_fd=private_fd) as fd:
+            return list(selection.places(snapshot.read_root(fd)))
+    except OSError:
+        return []
 
 
 class Unplugged:

@@ -19,7 +19,7 @@ from fakehw import layout
 from fakehw.errors import InputError, TreeError
 from fakehw.layout import Health, TreePath
 from fakehw.spec.topology import FakeDevice, Topology
-from fakehw.tree import applied, directory, likeness, lock, plan, plugging, snapshot, stage, unplugged
+from fakehw.tree import applied, directory, likeness, lock, plan, plugging, selection, snapshot, stage, unplugged
 from fakehw.tree.applied import Applied
 from fakehw.tree.plan import Add, DropValue, Plan, Remove, SetValue
 from fakehw.tree.unplugged import Unplugged
@@ -109,6 +109,29 @@ class FakeTree:
                 writer.set_value(device, layout.HEALTH, text)
             writer.commit()
         return len(devices)
+
+    def set_values(self, devices: Sequence[TreePath], name: str, value: str) -> None:
+        """Give one attribute of these devices a value, health and numa_node among them; InputError says the rule."""
+        _refuse_value(name, value)
+        with self._os_errors(), self._writing() as (root_fd, _, writer):
+            for path in devices:
+                self._require_likely(root_fd, path)
+                writer.set_value(path, name, value)
+            writer.commit()
+
+    def listed(self) -> list[TreePath]:
+        """Return what there may be: nodes, classes and devices of the tree, of its spec, and what was pulled out."""
+        with self._os_errors(), self._looking_ahead() as (root_fd, private_fd, _):
+            found = dict.fromkeys(selection.places(snapshot.read_root(root_fd)))
+            spec = None if private_fd is None else applied.read(private_fd, root=str(self.root)).last
+            if private_fd is not None:
+                found |= dict.fromkeys(unplugged.places(private_fd))
+        for node in spec.nodes.values() if spec else ():
+            found[TreePath(node.name)] = None
+            for fake_class in node.classes.values():
+                found[TreePath(node.name, fake_class.name)] = None
+                found |= {TreePath(node.name, fake_class.name, number): None for number in fake_class.devices}
+        return list(found)
 
     def plug(self, paths: Paths, *, create: bool = False) -> list[TreePath]:
         """Plug devices in, or all that the applied spec lists of classes or nodes; return what was missing and came.
@@ -410,6 +433,18 @@ def _health_text(health: Health | str, reason: str) -> str:
     if len(text.encode(errors="replace")) >= layout.MAX_VALUE_BYTES:
         raise InputError(f"{len(reason)} characters: must be fewer than {layout.MAX_VALUE_BYTES} bytes (--reason)")
     return text
+
+
+def _refuse_value(name: str, value: str) -> None:
+    if not layout.ATTRIBUTE_NAME.fullmatch(name) or name == layout.DEVICE_NODE:
+        rule = "must be the name of an attribute: lower-case letters, digits or '_', a letter first, and not node"
+        raise InputError(f"{name!r}: {rule} (ATTRIBUTE)")
+    if value != layout.one_line(value) or len(value.encode(errors="replace")) >= layout.MAX_VALUE_BYTES:
+        raise InputError(f"{value[:40]!r}: must be one line of fewer than {layout.MAX_VALUE_BYTES} bytes (VALUE)")
+    if name == layout.HEALTH and layout.parse_health(value)[0] is None:
+        raise InputError(f"{value!r}: must be healthy or unhealthy, then perhaps a reason (VALUE)")
+    if name == layout.NUMA_NODE and not layout.is_numa_node(value):
+        raise InputError(f"{value!r}: must be a whole number from -1 to {layout.MAX_NUMA_NODE} (VALUE)")
 
 
 def _stage_steps(what: Plan, writer: Stage, progress: Progress) -> None:

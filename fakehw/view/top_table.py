@@ -13,19 +13,18 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from fakehw.layout import TreePath
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
 _GAP: Final = 2
 _CURSOR: Final = Style(reverse=True)
 _HEAD: Final = Style(bold=True, underline=True)
 
 
-class PathTable(ScrollView, can_focus=True):
-    """Rows by path, in the order in which they are given; `row` makes the cells of one when it is on the screen.
+class KeyTable(ScrollView, can_focus=True):
+    """Rows by key, in the order in which they are given; `row` makes the cells of one when it is on the screen.
 
-    The last column takes the room that is left. The cursor stays on its path, wherever that moves to.
+    `columns` says how wide each is in a screen of that width; the one of width 0 takes the room that is left. The
+    cursor stays on its key, wherever that moves to.
     """
 
     BINDINGS: ClassVar[list[Binding]] = [  # type: ignore[assignment]  # a narrower list than the base's
@@ -36,54 +35,63 @@ class PathTable(ScrollView, can_focus=True):
         Binding("home", "move(-1000000000)", "top", show=False),
         Binding("end", "move(1000000000)", "bottom", show=False),
     ]
-    DEFAULT_CSS = "PathTable { overflow-x: hidden; overflow-y: auto; }"
+    DEFAULT_CSS = "KeyTable { overflow-x: hidden; overflow-y: auto; }"
 
     class Moved(Message):
         """The cursor is on another row."""
 
-    def __init__(self, columns: Mapping[str, int], row: Callable[[TreePath], Sequence[Text]], *, id: str) -> None:
+    def __init__(
+        self,
+        columns: Callable[[int], Mapping[str, int]],
+        row: Callable[[Hashable], Mapping[str, Text]],
+        *,
+        id: str,
+    ) -> None:
         super().__init__(id=id)
         self._columns = columns
         self._row = row
-        self._paths: list[TreePath] = []
-        self._index: dict[TreePath, int] = {}
+        self._keys: list[Hashable] = []
+        self._index: dict[Hashable, int] = {}
         self._cursor = 0
 
     @property
-    def selected(self) -> TreePath | None:
-        """Return the path that the cursor is on; None in an empty table."""
-        return self._paths[self._cursor] if self._paths else None
+    def selected(self) -> Hashable | None:
+        """Return the key that the cursor is on; None in an empty table."""
+        return self._keys[self._cursor] if self._keys else None
 
-    def show(self, paths: Sequence[TreePath]) -> None:
+    def show(self, keys: Sequence[Hashable]) -> None:
         """Show these rows."""
         selected = self.selected
-        self._paths = list(paths)
-        self._index = {path: index for index, path in enumerate(self._paths)}
+        self._keys = list(keys)
+        self._index = {key: index for index, key in enumerate(self._keys)}
         known = self._cursor if selected is None else self._index.get(selected, self._cursor)
-        self._cursor = max(0, min(known, len(self._paths) - 1))
-        self.virtual_size = Size(0, len(self._paths) + 1)
+        self._cursor = max(0, min(known, len(self._keys) - 1))
+        self.virtual_size = Size(0, len(self._keys) + 1)
         self.refresh()
 
-    def text(self, path: TreePath) -> list[str]:
-        """Return the cells of a row as they are shown."""
-        return [cell.plain for cell in self._row(path)] if path in self._index else []
+    def text(self, key: Hashable) -> list[str]:
+        """Return the cells of a row as they are shown, from left to right."""
+        columns = self._columns(self.size.width)
+        cells = self._row(key) if key in self._index else {}
+        return [cells[name].plain for name in columns if name in cells]
 
     def render_line(self, y: int) -> Strip:
         """Render one line of the screen: the head, then the rows that are in view."""
         width = self.size.width
         if y == 0:
-            return self._strip([Text(name) for name in self._columns], width, _HEAD)
+            return self._strip({name: Text(name) for name in self._columns(width)}, width, _HEAD)
         index = y - 1 + self.scroll_offset.y
-        if index >= len(self._paths):
+        if index >= len(self._keys):
             return Strip.blank(width, self.rich_style)
-        strip = self._strip(self._row(self._paths[index]), width, None)
+        strip = self._strip(self._row(self._keys[index]), width, None)
         return strip.apply_style(_CURSOR) if index == self._cursor and self.has_focus else strip
 
-    def _strip(self, cells: Sequence[Text], width: int, style: Style | None) -> Strip:
+    def _strip(self, cells: Mapping[str, Text], width: int, style: Style | None) -> Strip:
         line = Text(no_wrap=True, end="")
-        for cell, room in zip(cells, self._columns.values(), strict=True):
-            cell = cell.copy()
-            room = room or max(0, width - line.cell_len)
+        columns = self._columns(width)
+        left = max(0, width - sum(columns.values()))
+        for name, given in columns.items():
+            cell, room = cells[name].copy(), given or left
             cell.truncate(max(0, room - _GAP), overflow="ellipsis", pad=True)
             line.append_text(cell)
             line.append(" " * min(_GAP, room))
@@ -94,7 +102,7 @@ class PathTable(ScrollView, can_focus=True):
 
     def action_move(self, by: int) -> None:
         """Move the cursor by so many rows."""
-        self._cursor = max(0, min(self._cursor + by, len(self._paths) - 1))
+        self._cursor = max(0, min(self._cursor + by, len(self._keys) - 1))
         # The head covers the first line of the view, so the row that is wanted begins one line further down.
         self.scroll_to_region(Region(0, self._cursor, 1, 2), animate=False, force=True)
         self.refresh()

@@ -8,6 +8,7 @@ incluster     access from a pod's service account
 credentials   tokens and certificates that are renewed while they are used
 client        get, list, create, update, patch, delete: with back-off, in lanes of connections
 follow        a list that is kept up to date by a watch
+pod_exec      a command in a container, its three pipes and how it ended
 
 Importing it loads nothing; `client` and `follow` load aiohttp (extras `dra` and `fleet`).
 """

@@ -255,6 +255,37 @@ class Client:
             raise refused.error from None
 
     @contextlib.asynccontextmanager
+    async def websocket(
+        self, path: str, parameters: Sequence[tuple[str, str]], *, protocols: Sequence[str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket, as exec and port-forward want one. A refusal is an ApiError, with no words of its own.
+
+        What is wrong later is aiohttp's: a connection that ended says so by its messages.
+        """
+        assert self._streams is not None, "enter the client first"
+        presented = await self._credentials.current()
+        try:
+            socket = await self._streams.ws_connect(
+                self.access.server + path,
+                params=list(parameters),
+                protocols=protocols,
+                headers={**presented.headers, "Accept": "*/*"},  # JSON alone is refused (406)
+                ssl=presented.ssl,
+                server_hostname=self.access.tls_server_name or None,
+                proxy=self.access.proxy_url or None,
+                max_msg_size=0,  # what a process prints comes as it is read there
+                timeout=aiohttp.ClientWSTimeout(ws_close=CONNECT_TIMEOUT_S),
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == 401:
+                self._credentials.refuse(presented)
+            raise errors.from_status({}, code=error.status) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise errors.UnavailableError(f"{self.access.server}: {_text(error)}", may_have_acted=False) from error
+        async with socket:
+            yield socket
+
+    @contextlib.asynccontextmanager
     async def _sent(
         self,
         session: aiohttp.ClientSession | None,

@@ -18,6 +18,7 @@ import pyte
 import pytest
 
 from fakehw import FakeTree, load_topology, make_topology
+from fakehw.view.top import Top
 from fakekubelet import FakeKubelet, pod
 from hack import pictures
 from tests.factories import make_config
@@ -197,3 +198,43 @@ async def test_ctrl_c_ends_it_and_a_tree_that_is_built_again_is_shown(tmp_path: 
         screen.press("\x03")
         async with asyncio.timeout(DEADLINE_S):
             assert await process.wait() == 0
+
+
+# A terminal as small as any.
+
+
+async def test_80_by_24_shows_counts_and_reasons_sorts_groups_and_finds(tmp_path: Path) -> None:
+    tree = FakeTree(tmp_path / "tree")
+    tree.build(load_topology(REPOSITORY / "deploy/base/topology.yaml"))
+    tree.set_health("node2/dev3/2", "unhealthy", reason="over temperature")
+    app = Top(tree.root)
+
+    def lines() -> list[str]:
+        return ["".join(part.text for part in strip) for strip in app.screen._compositor.render_strips()]
+
+    def row(name: str) -> list[str]:
+        return next((line.split() for line in lines() if line.startswith(f"{name} ")), [])
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        assert row("node2/dev3") == ["node2/dev3", "2", "1", "myplugin.io/mydevice-3", "kind-worker2"]
+        assert row("node2/dev3/2")[1:] == ["unhealthy", "over", "temperature"]
+        assert lines()[-1].rstrip().endswith("q quit"), "all keys are named"
+
+        await pilot.press("s", "g")
+        await pilot.pause()
+        assert row("myplugin.io/mydevice-3") == ["myplugin.io/mydevice-3", "2", "1", "2", "hosts"]
+        devices = [line.split()[0] for line in lines() if line.startswith("node")]
+        assert devices[0] == "node2/dev3/2", "unhealthy first"
+
+        await pilot.press("slash", *"temper", "enter")
+        await pilot.pause()
+        assert [line.split()[0] for line in lines() if line.startswith("node")] == ["node2/dev3/2"]
+        await pilot.press("escape")
+        await pilot.pause()
+        assert len([line for line in lines() if line.startswith("node")]) == 5
+
+        await pilot.press("tab", "home", "m")  # all devices of the resource in the first row
+        async with asyncio.timeout(DEADLINE_S):
+            while (tree.root / "node2/dev3/2/health").read_text() != "healthy\n":
+                await pilot.pause(0.01)

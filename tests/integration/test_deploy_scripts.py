@@ -110,7 +110,7 @@ def test_a_component_that_there_is_not_is_said(tools: Path) -> None:
 def test_break_asks_which_device(tools: Path, tmp_path: Path) -> None:
     (tools / "kubectl").write_text(KUBECTL.format(kubectl="true", applied=tmp_path / "applied"))
     (tools / "kubectl").chmod(0o755)
-    assert run(tools, "break").stderr == "make break: which device? DEV=node2/dev3/2\n"
+    assert run(tools, "break").stderr == "make break: which device? DEV=node2/dev3/2, or a pattern\n"
 
 
 def test_kind_gets_two_workers_and_their_trees_on_the_host_where_asked(tmp_path: Path) -> None:

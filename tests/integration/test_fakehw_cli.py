@@ -68,7 +68,7 @@ def test_the_story_of_a_day(run, tmp_path: Path):
         == "/node2/dev3/2 unhealthy: too hot\n"
     )
     assert run("unplug", "node2/dev3/3").stdout == "/node2/dev3/3 unplugged\n"
-    listed = {device["id"]: device for device in json.loads(run("list", "-o", "json").stdout)}
+    listed = {row["id"]: row for row in json.loads(run("list", "-o", "json").stdout) if row["id"]}
     assert set(listed) == {"node1-dev1-1", "node2-dev2-1", "node2-dev3-1", "node2-dev3-2"}
     assert listed["node2-dev3-2"] == {
         "path": "/node2/dev3/2",
@@ -112,14 +112,31 @@ def test_spec_may_come_from_stdin(run):
         pytest.param(["build", "--spec", SEED, "--root", "/dev/null"], 2, "(--root, FAKEHW_ROOT)", id="root is a file"),
         pytest.param(["build", "--spec", SEED, "--root", "/proc/x"], 1, "/proc/x", id="root cannot be made"),
         pytest.param(["list"], 2, "must be the directory of a tree (--root, FAKEHW_ROOT)", id="no tree"),
-        pytest.param(["list", "-o", "xml"], 2, "'xml': must be one of table, json (-o/--output)", id="output"),
-        pytest.param(["list", "--roo", "x"], 2, "unrecognized arguments", id="abbreviated flag"),
-        pytest.param(["set-health", "node2/dev3/2"], 2, "required", id="no health"),
-        pytest.param(["set-health", "node2/dev3/2", "sick"], 2, "'sick': must be one of", id="health"),
+        pytest.param(
+            ["list", "-o", "xml"], 2, "'xml': must be one of table, wide, name, json, yaml (-o/--output)", id="output"
+        ),
+        pytest.param(
+            ["list", "--roo", "x"],
+            2,
+            "'--roo': is not an argument of fakehw list: did you mean --root?",
+            id="abbreviated flag",
+        ),
+        pytest.param(["set-health", "node2/dev3/2"], 2, "healthy or unhealthy must follow", id="no health"),
+        pytest.param(
+            ["set-health", "node2/dev3/2", "sick"], 2, "'sick': healthy or unhealthy must follow", id="health"
+        ),
+        pytest.param(["set", "node2/dev3/2", "model"], 2, "PATH, ATTRIBUTE and VALUE must follow", id="no value"),
+        pytest.param(["lst"], 2, "did you mean list?", id="command nearly right"),
+        pytest.param(["scenario", "run", "flaping-link"], 2, "did you mean flapping-link?", id="scenario nearly right"),
         pytest.param(["set-health", "../../etc", "healthy"], 2, "(PATH)", id="path out of the tree"),
         pytest.param(["unplug", "node2/dev3/x"], 2, "'node2/dev3/x': a device's name must be", id="device name"),
         pytest.param(["unplug", "node2/dev3/2"], 2, "(--root, FAKEHW_ROOT)", id="unplug without a tree"),
-        pytest.param(["completion", "fish"], 2, "'fish': must be one of bash, zsh, tcsh", id="shell"),
+        pytest.param(
+            ["completion", "fisch"],
+            2,
+            "'fisch': must be one of bash, zsh, fish, powershell, tcsh: did you mean fish?",
+            id="shell",
+        ),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(run, arguments: list[object], code: int, text: str):
@@ -183,7 +200,7 @@ def test_version_is_that_of_the_distribution(run):
     assert run("--version").stdout == f"fakehw {metadata.version('fakehw')}\n"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell", "tcsh"])
 def test_completion_script_knows_the_commands(run, shell: str):
     done = run("completion", shell)
 
@@ -191,6 +208,26 @@ def test_completion_script_knows_the_commands(run, shell: str):
     assert "set-health" in done.stdout
     if shell == "bash":
         assert subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("fakehw set-health node2/dev3/", ["node2/dev3/1", "node2/dev3/2", "node2/dev3/3"]),
+        ("fakehw scenario run s", ["slow-death", "storm"]),
+        ("fakehw un", ["unplug"]),
+    ],
+)
+def test_bash_completes_devices_and_names_of_the_gallery(run, tmp_path: Path, words: str, expected: list[str]):
+    run("build", "--spec", SEED)
+    (tmp_path / "script").write_text(run("completion", "bash").stdout)
+    lines = f"source {tmp_path}/script; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _shtab_fakehw"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", f'{lines}; printf "%s\\n" "${{COMPREPLY[@]}}"'],
+        check=True, capture_output=True, text=True, env={"PATH": path, "FAKEHW_ROOT": str(tmp_path / "tree")},
+    )  # fmt: skip  # the command stays on one line
+    assert done.stdout.split() == expected
 
 
 def test_package_knows_nothing_of_the_plugin():
@@ -285,4 +322,4 @@ def test_letters_that_the_output_has_not_and_names_that_steer_a_terminal_are_esc
     assert all(b"\x1b" not in process.stdout + process.stderr for process in done)
     assert not any(b"Traceback" in process.stderr for process in done)
     assert b"hei\\xdf" in done[0].stdout
-    assert json.loads(done[2].stdout)[2]["reason"] == json.loads(done[4].stdout)["reason"] == "zu heiß"
+    assert json.loads(done[2].stdout)[5]["reason"] == json.loads(done[4].stdout)["reason"] == "zu heiß"

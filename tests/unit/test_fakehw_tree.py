@@ -1,9 +1,11 @@
 """FakeTree on a fake file system: builds, hands that interfere, and what a reader makes of it."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 import fakehw
 from fakehw import FakeTree, layout
@@ -340,13 +342,22 @@ def test_character_devices_that_are_refused_are_told_of_once(fs):
     assert "node2/dev3/3/health" in content()
 
 
-def test_list_shows_empty_classes_in_the_table_and_devices_in_json(tree: FakeTree):
+def test_list_shows_classes_without_devices_too(tree: FakeTree):
     tree.build(make_topology(dev2={"count": 0}, dev10={"count": 1, "numa_node": 1, "health": "unhealthy hot"}))
 
     assert listing.as_table(tree.read()).splitlines() == [
-        "PATH             ID              RESOURCE                  HEALTH      NUMA   HOST           REASON",
-        "/node2/dev2      -               myplugin.io/mydevice-2    -           -      kind-worker2   no devices",
-        "/node2/dev10/1   node2-dev10-1   myplugin.io/mydevice-10   unhealthy   1      kind-worker2   hot",
+        "PATH             RESOURCE                  HEALTH      NUMA   REASON",
+        "/node2/dev2      myplugin.io/mydevice-2    -           -      no devices",
+        "/node2/dev10/1   myplugin.io/mydevice-10   unhealthy   1      hot",
+    ]
+    assert listing.shown(listing.rows(tree.read()), "name") == "node2/dev10/1"
+    (empty, device) = json.loads(listing.shown(listing.rows(tree.read()), "json"))
+    assert (empty["path"], empty["id"], empty["health"]) == ("/node2/dev2", None, None)
+    assert device["host"] == "kind-worker2"
+    assert yaml.safe_load(listing.shown(listing.rows(tree.read()), "yaml")) == [empty, device]
+    assert listing.summary(listing.rows(tree.read()), has_headings=False).splitlines() == [
+        "kind-worker2   myplugin.io/mydevice-2    0   0   0",
+        "kind-worker2   myplugin.io/mydevice-10   1   0   1",
     ]
     assert [record.id for record in listing.records(tree.read())] == ["node2-dev10-1"]
 

@@ -82,7 +82,7 @@ def test_a_step_that_is_added_leaves_the_chance_of_the_others_alone() -> None:
     assert before == after
 
 
-DURATION = "must be a duration such as 500ms, 3s or 2m, or a number of seconds, at most 7 days"
+DURATION = "must be a duration such as 500ms, 3s or 1m30s, or a number of seconds, at most 7 days"
 
 
 @pytest.mark.parametrize(

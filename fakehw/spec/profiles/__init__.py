@@ -28,6 +28,23 @@ def text(name: str) -> str:
     return (_DIRECTORY / f"{name}.yaml").read_text(encoding="utf-8")
 
 
+def labels(name: str) -> dict[str, str]:
+    """Return the labels that nodes with such hardware have, as the vendor's own discovery writes them."""
+    return _strings(name, "x-labels")
+
+
+def reasons(name: str) -> dict[str, str]:
+    """Return why such a device breaks, by the vendor's code for it."""
+    return _strings(name, "x-reasons")
+
+
+def _strings(name: str, key: str) -> dict[str, str]:
+    import yaml  # where a name is shown or found, none is read
+
+    found = yaml.safe_load(text(name)).get(key) or {}
+    return {str(given): str(value) for given, value in found.items()}
+
+
 def meaning(name: str) -> str:
     """Return what a profile is, in a sentence."""
     return text(name).partition("\n")[0].removeprefix("# ")
