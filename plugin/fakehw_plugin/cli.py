@@ -108,6 +108,10 @@ FLAGS: Final = (
     ),
     Flag("--log-level", "FAKEHW_LOG_LEVEL", "info", config.one_of(logs.LEVELS), "LEVEL", ", ".join(logs.LEVELS)),
     Flag(
+        "--device-metrics", "FAKEHW_DEVICE_METRICS", "false", config.boolean, "BOOL",
+        "serve series for each device too: health, reason, attributes that are numbers (docs/metrics.md)",
+    ),
+    Flag(
         "--log-format", "FAKEHW_LOG_FORMAT", "auto", config.one_of(logs.FORMATS), "FORMAT",
         "auto (console on a terminal, else json), console or json",
     ),
@@ -193,6 +197,7 @@ def configure(settings: dict[str, Any]) -> config.Config:
         registry_dir=settings["registry_dir"],
         state_dir=settings["state_dir"],
         cdi_dir=settings["cdi_dir"],
+        device_metrics=settings["device_metrics"],
     )
 
 

@@ -52,6 +52,8 @@ class Config:
     state_dir: Path = Path(dra.PLUGINS) / "fakehw"
     """For DRA: where prepared claims are remembered."""
     cdi_dir: Path = Path(dra.CDI_DIR)
+    device_metrics: bool = False
+    """Give each device series of its own."""
 
 
 def absolute_path(text: str, *, flag: str) -> Path:

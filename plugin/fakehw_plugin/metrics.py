@@ -126,6 +126,10 @@ def pages(daemon: Daemon, *, version: str) -> dict[str, Callable[[], web.Answer]
     """Return what the web server serves for `daemon`."""
     registry = CollectorRegistry()
     registry.register(_PluginCollector(daemon, version))
+    if daemon.config.device_metrics:
+        from fakehw_plugin.device_metrics import DeviceCollector
+
+        registry.register(DeviceCollector(daemon.inventories.by_offer.values, daemon.config.root))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fakehw_plugin import metrics
 from fakehw_plugin.daemon import Daemon
+from fakehw_plugin.device_metrics import DeviceCollector
 from tests.factories import make_config, make_device
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,7 +34,8 @@ async def daemon(tmp_path: Path) -> Daemon:
 def served(daemon: Daemon) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return what the code serves: the name as the documentation writes it, with type and labels."""
     found = {}
-    for family in metrics._PluginCollector(daemon, "1.2.3").collect():
+    by_device = DeviceCollector(daemon.inventories.by_offer.values, daemon.config.root)
+    for family in (*metrics._PluginCollector(daemon, "1.2.3").collect(), *by_device.collect()):
         labels = tuple(getattr(family, "_labelnames", ()))
         if family.type == "info":
             labels = tuple(family.samples[0].labels)
