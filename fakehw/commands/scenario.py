@@ -44,6 +44,17 @@ def add(commands: parser.Commands) -> None:
     gallery.add_argument("--names", action="store_true", help="only their names")
 
 
+def add_devices(play: parser.Parser) -> None:
+    """Add the flag that plays a scenario on other devices."""
+    play.add_argument(
+        "--devices",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="play every step on these, such as 'any/gpu/*', in place of those in the file; repeatable",
+    )
+
+
 def run(_: argparse.Namespace) -> None:
     """Say that a command is missing."""
     raise InputError("run, import, synthesize, list: one of them must follow (scenario)")
@@ -64,6 +75,7 @@ def _add_play(commands: parser.Commands) -> None:
     )
     parser.add_root(play)
     parser.add_domain(play)
+    add_devices(play)
     play.add_argument("--dry-run", action="store_true", help="print the timeline and touch nothing")
     play.add_argument("--speed", metavar="TIMES", type=_speed, default=1.0, help="so many times as fast (default 1)")
     play.add_argument(
@@ -110,7 +122,7 @@ def _play(arguments: argparse.Namespace) -> int:
 
     from fakehw.scenario import player
 
-    wanted = named.load(arguments.file)
+    wanted = named.load(arguments.file, devices=arguments.devices)
     before = snapshot.read_tree(arguments.root)
     timeline = wanted.timeline([path for path, _ in before.devices()])
     timeline = scenario_timeline.from_moment(timeline, arguments.from_s)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib.resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fakehw import output, parser
 from fakehw.errors import InputError
 from fakehw.scenario import fault_log, script
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def gallery() -> dict[str, Path]:
@@ -21,8 +25,20 @@ def from_gallery(name: str) -> script.Scenario:
     return script.load(gallery()[name], name=name)
 
 
-def load(name: str) -> script.Scenario | fault_log.FaultLog:
-    """Return the scenario or fault log (.csv) in a file, that of standard input (-), or the one of the gallery."""
+def load(name: str, *, devices: Sequence[str] = ()) -> script.Scenario | fault_log.FaultLog:
+    """Return the scenario or fault log (.csv) in a file, that of standard input (-), or the one of the gallery.
+
+    `devices` are patterns that take the place of those in every step.
+    """
+    found = _load(name)
+    if not devices:
+        return found
+    if not isinstance(found, script.Scenario):
+        raise InputError(f"{name}: a fault log names its own devices (--devices)")
+    return found.on(devices)
+
+
+def _load(name: str) -> script.Scenario | fault_log.FaultLog:
     if name == "-":
         return script.read(output.given("FILE -"), source="stdin")
     path = Path(name)

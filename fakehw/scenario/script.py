@@ -10,7 +10,7 @@ import itertools
 import math
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from fakehw import layout
@@ -41,6 +41,16 @@ class Scenario:
     seed: int = 0
     lasts_s: float = 0.0
     steps: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def on(self, patterns: Sequence[str]) -> Scenario:
+        """Return the same scenario on other devices, in every step; InputError for what is no pattern."""
+        for pattern in patterns:
+            try:
+                _check_pattern(pattern)
+            except ValueError as error:
+                raise InputError(f"{pattern!r}: {error} (--devices)") from None
+        steps = ({**step, (kind := _kind(step)): {**step[kind], "devices": list(patterns)}} for step in self.steps)
+        return replace(self, steps=tuple(steps))
 
     def timeline(self, devices: Sequence[TreePath]) -> tuple[Change, ...]:
         """Return what happens on a tree with these devices; SpecError for steps that match none of them."""

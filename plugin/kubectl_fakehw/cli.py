@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fakehw import layout, output, parser
 from fakehw.commands import completion, list_devices
 from fakehw.commands import places as tree_places
+from fakehw.commands import scenario as scenario_command
 from fakehw.errors import FakehwError, InputError, TreeError
 from fakehw.layout import Health
 from fakehw.tree import selection
@@ -129,6 +130,7 @@ def make_parser() -> parser.Parser:
         examples=f"  {NAME} scenario run rolling-outage --dry-run",
     )  # fmt: skip  # the description stays on one line
     play.add_argument("file", metavar="FILE", help="a scenario in YAML (docs/scenarios.md), or a name of the gallery")
+    scenario_command.add_devices(play)
     play.add_argument("--dry-run", action="store_true", help="print the timeline and touch nothing")
     play.add_argument("--speed", metavar="TIMES", type=_positive, default=1.0, help="so many times as fast (default 1)")
     play.add_argument("--keep", action="store_true", help="leave the devices as the scenario left them")
@@ -355,7 +357,7 @@ async def _play(arguments: argparse.Namespace) -> int:
     from fakehw.scenario import named
     from kubectl_fakehw.playing import How, Playing
 
-    scenario = named.load(arguments.file)
+    scenario = named.load(arguments.file, devices=arguments.devices)
 
     def show(node: str, receipt: dict[str, Any]) -> None:
         devices = ", ".join(receipt["devices"][:3]) + (" ..." if len(receipt["devices"]) > 3 else "")

@@ -146,3 +146,15 @@ def test_the_document_of_scenarios_names_every_fault_and_its_example_is_valid() 
         assert f"| `{kind}` |" in text
     example = text.partition("```yaml\n")[2].partition("```")[0]
     assert {change.act for change in read(example).timeline(DEVICES)} == {Act.SET}
+
+
+def test_a_scenario_can_be_played_on_other_devices() -> None:
+    text = b"steps:\n  - break: {devices: node2/dev3/1}\n  - {at: 1s, mend: {devices: '*/dev3/*'}}\n"
+    elsewhere = script.read(io.BytesIO(text), source="x").on(["any/gpu/*"])
+    changes = elsewhere.timeline([TreePath("any", "gpu", 1), TreePath("node2", "dev3", 1)])
+    assert [(change.at_s, [str(path) for path in change.paths]) for change in changes] == [
+        (0.0, ["/any/gpu/1"]),
+        (1.0, ["/any/gpu/1"]),
+    ]
+    with pytest.raises(errors.InputError, match=r"must be a pattern .* \(--devices\)"):
+        elsewhere.on(["any"])
