@@ -76,6 +76,11 @@ class Daemon:
         """Tell whether the tree is there and every resource is registered with a live stream."""
         return self.pump.tree_is_present and self.device_plugin.is_ready and self.dra.is_ready
 
+    @property
+    def is_orphaned(self) -> bool:
+        """Tell whether a directory that we work in was deleted under its mount, so that only a restart can help."""
+        return self.pump.scanner.is_orphaned or self.device_plugin.is_orphaned
+
     async def run(self) -> None:
         """Run until cancelled; then end the streams, stop the servers and remove the sockets, in under a second."""
         self._log.info("started", root=str(self.config.root), host=self.config.host or "any")

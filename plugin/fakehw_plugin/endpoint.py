@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 import grpc
 
 from fakehw_plugin import errors, socket_path
+from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,10 +34,13 @@ LEAVE_GRACE_S: Final = 2.0
 _TOKEN_BYTES: Final = 4
 _SHORTEST_NAME: Final = len(PREFIX) + 2 * _TOKEN_BYTES + len(".sock")
 _OWN_NAME: Final = re.compile(re.escape(PREFIX) + r"(.*-)?[0-9a-f]{8}\.sock")
+MAX_REQUEST_BYTES: Final = 2 * constants.MAX_MESSAGE_BYTES + 65_536
+"""GetPreferredAllocation may carry every ID of a list as available and as one that must be included (contract LIM-3),
+and no ID is longer there than in the list. What is larger than that comes from no kubelet."""
+
 _OPTIONS: Final = (
     ("grpc.so_reuseport", 0),
-    # GetPreferredAllocation carries every available ID: some 100,000 would pass the default of 4 MiB (contract LIM-3).
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
 )
 
 

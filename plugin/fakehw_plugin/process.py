@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING, Final
 
@@ -40,10 +41,21 @@ def occupy_standard_streams() -> None:
     os.close(fd)
 
 
+def raise_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: it is low for programs that use select, and we do not.
+
+    A resource takes three, and six while it registers.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # a hard limit above what the kernel allows now
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def run(config: Config, *, log_level: str, log_format: str) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP."""
     # gRPC's own lines, about sockets that went away as they should, would stand between ours.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    raise_open_files()
     logs.defer(level=log_level, format_=log_format)
     gc.disable()
     try:

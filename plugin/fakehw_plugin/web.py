@@ -1,13 +1,14 @@
 """/metrics, /healthz and /readyz over HTTP/1.1, and nothing else.
 
 Three constant paths need no framework, and in the one event loop they need no locks. A request has 4 KiB and 5 s, and
-its answer 1 s more to be read; there are at most 32 at a time. Nothing that a client sends is stored or echoed.
+its answer 1 s more to be read. Whoever says nothing makes room for the next one, so that nobody who reaches the port
+keeps a probe out. Nothing that a client sends is stored or echoed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES: Final = 4096
 REQUEST_TIMEOUT_S: Final = 5.0
 FLUSH_TIMEOUT_S: Final = 1.0
-MAX_CONNECTIONS: Final = 32
+MAX_CONNECTIONS: Final = 64
+_MAX_DISCARDED: Final = 1 << 20
+"""Bytes of a request that are read and thrown away after its answer: unread, they would cut the answer off."""
 
 _REASONS: Final = {
     200: "OK",
@@ -42,12 +45,13 @@ class Answer:
 
 
 class WebServer:
-    """Serves `pages` on `address` while it is entered; OSError if that cannot be bound."""
+    """Serves `pages` on `address` while it is entered; EndpointError if that cannot be bound."""
 
     def __init__(self, address: tuple[str, int], pages: dict[str, Callable[[], Answer]]) -> None:
         self._address = address
         self._pages = pages
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], str] = {}
+        """Who is connected, by the address of the client; the longest first."""
         self._server: asyncio.Server | None = None
         self._log = logs.get_logger()
 
@@ -79,32 +83,52 @@ class WebServer:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
+        peer = writer.get_extra_info("peername")
+        self._make_room()
+        self._connections[task] = str(peer[0]) if peer else ""
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                if len(self._connections) > MAX_CONNECTIONS:
-                    answer, with_body = Answer(503, b"too many connections\n"), True
-                else:
-                    answer, with_body = await self._answer(reader)
-                head = (
-                    f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
-                    f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
-                    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-                )
-                writer.write(head.encode() + (answer.body if with_body else b""))
-                await writer.drain()
+                answer, with_body = await self._answer(reader)
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await self._send(writer, answer, with_body=with_body)
+                await self._discard(reader)
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
             pass  # a client that is slow or gone gets nothing, and is not worth a log line
         except asyncio.CancelledError:
-            pass  # the end of the server; asyncio would log it as an unhandled error of this callback
+            pass  # room for others, or the end; asyncio would log it as an unhandled error of this callback
         finally:
-            writer.close()
-            # A client that does not read what it asked for would keep the connection for ever.
-            flushing = asyncio.get_running_loop().call_later(FLUSH_TIMEOUT_S, writer.transport.abort)
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
-            flushing.cancel()
-            self._connections.discard(task)
+            self._connections.pop(task, None)
+            # What a client does not take would keep the connection for ever.
+            writer.transport.abort()
+
+    def _make_room(self) -> None:
+        """Drop the oldest connection of the client that has the most, if there are too many."""
+        if len(self._connections) < MAX_CONNECTIONS:
+            return
+        ((client, _),) = Counter(self._connections.values()).most_common(1)
+        oldest = next(task for task, of_client in self._connections.items() if of_client == client)
+        del self._connections[oldest]
+        oldest.cancel()
+
+    @staticmethod
+    async def _send(writer: asyncio.StreamWriter, answer: Answer, *, with_body: bool) -> None:
+        head = (
+            f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
+            f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
+            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+        )
+        writer.transport.set_write_buffer_limits(high=0)  # `drain` waits until all of it is sent
+        writer.write(head.encode() + (answer.body if with_body else b""))
+        await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+    @staticmethod
+    async def _discard(reader: asyncio.StreamReader) -> None:
+        """Read to the end of what the client sends, within bounds: closed earlier, its answer would be lost."""
+        discarded = 0
+        while discarded < _MAX_DISCARDED and (piece := await reader.read(1 << 16)):
+            discarded += len(piece)
 
     async def _answer(self, reader: asyncio.StreamReader) -> tuple[Answer, bool]:
         try:

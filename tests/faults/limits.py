@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from tests.faults.catalogue import fault
-from tests.faults.stage import R3, Stage, playing
+from tests.faults.stage import R1, R2, R3, Stage, playing
 
 LIMITS = "Limits of the kernel"
 
@@ -119,3 +119,26 @@ async def descriptors(one: Stage) -> None:
     await one.shell("rm -r tree/node2/dev3/9; echo healthy > tree/node2/dev3/2/health")
     await one.converged()
     await one.serves_others()
+
+
+@fault(
+    LIMITS, "more classes than file descriptors (hard limit of 190: five resources)",
+    "Those that are served go on; the others are named, wait, and come in when one leaves", tries=3,
+    set_up=functools.partial(playing, namespaces=True, before="ulimit -n 190"), needs_namespaces=True,
+)  # fmt: skip
+async def classes(one: Stage) -> None:
+    since = len(one.plugin.log)
+    await one.shell("for n in $(seq 10 29); do mkdir -p tree/a/dev$n/1; echo healthy > tree/a/dev$n/1/health; done")
+    await one.plugin.logged("resources_not_served", since=since)
+    extra = [f"myplugin.io/mydevice-{number}" for number in range(10, 30)]
+    await one.until(lambda: sum(one.kubelet.live_streams(name) for name in extra) == 2)
+    await one.serves_others()
+    served = {name for name in extra if one.kubelet.live_streams(name)}
+    for name in served:
+        await one.shell(f"rm -r tree/a/dev{name.rpartition('-')[2]}")
+    await one.until(lambda: sum(one.kubelet.live_streams(name) for name in set(extra) - served) == 2)
+    await one.kubelet.restart()
+    await one.until(lambda: all(one.kubelet.live_streams(name) for name in (R1, R2, R3)))
+    await one.serves_others()
+    await one.shell("rm -r tree/a")
+    await one.converged()

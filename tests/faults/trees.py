@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import os
 import socket
 import sys
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from tests.faults.catalogue import FAULTS, Fault, fault
-from tests.faults.stage import R1, R3, REPOSITORY, Stage, playing
+from tests.faults.stage import R1, R3, REPOSITORY, Stage, playing, stage
 
 HEALTH, DEVICE = "In place of a health file", "In place of a device"
 UNHEALTHY = "That device Unhealthy with the reason; healthy again when mended"
@@ -215,6 +219,44 @@ async def mounted_over(one: Stage) -> None:
     await one.shell("umount tree", inside=True)
     await one.converged()
     await one.serves_others()
+
+
+@contextlib.asynccontextmanager
+async def bind_mounted() -> AsyncIterator[Stage]:
+    """The tree as a container has it: mounted from elsewhere."""
+    async with stage() as one:
+        await one.shell("mv tree host; mkdir tree")
+        async with one.running(
+            "--http", "127.0.0.1:0", namespaces=True, before=f"mount --bind {one.directory}/host {one.root}"
+        ):
+            await one.until(lambda: len(one.kubelet.devices(R3)) == 3)
+            yield one
+
+
+@fault(
+    TREE, "the directory is deleted on the host and made again, under the container's mount",
+    "No devices, not ready, said; the liveness probe fails, so that the container is made anew", tries=1,
+    needs_namespaces=True, set_up=bind_mounted,
+)  # fmt: skip
+async def orphaned(one: Stage) -> None:
+    port = (await one.plugin.logged("web_serving"))["port"]
+    assert await probe(port, "/healthz") == await probe(port, "/readyz") == 200
+    await one.shell("cp -r host new; rm -r host; mv new host")
+    await one.plugin.logged("tree_not_ready")
+    await one.until(lambda: not any(one.kubelet.capacity.values()))
+    assert await probe(port, "/healthz") == await probe(port, "/readyz") == 503
+
+
+async def probe(port: int, path: str) -> int:
+    def ask() -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                status: int = answer.status
+                return status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    return await asyncio.to_thread(ask)
 
 
 @fault(

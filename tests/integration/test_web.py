@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,16 +122,80 @@ async def test_a_client_that_says_nothing_is_dropped_and_disturbs_nobody(monkeyp
         assert await silent == b""
 
 
-async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "MAX_CONNECTIONS", 1)
+@pytest.mark.parametrize("silent", [100, 300])
+async def test_a_probe_is_answered_however_many_connections_say_nothing(silent: int) -> None:
+    """Else whoever reaches the port has the kubelet restart the plugin for ever."""
     async with web.WebServer(("127.0.0.1", 0), {"/healthz": lambda: web.Answer(200, b"ok\n")}) as server:
-        _, held = await asyncio.open_connection("127.0.0.1", server.port)
-        status = 200
+        held = []
+        for number in range(silent):
+            held.append(await asyncio.open_connection("127.0.0.1", server.port))
+            if number % 20 == 0:
+                assert (await get(server, "/healthz")) == (200, "ok\n")
+        assert (await get(server, "/healthz")) == (200, "ok\n")
+        assert len(server._connections) <= 64
+        for _, writer in held:
+            writer.close()
+
+
+async def test_the_client_with_the_most_connections_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that floods the port does not push out the others."""
+    monkeypatch.setattr(web, "MAX_CONNECTIONS", 5)
+    async with web.WebServer(("0.0.0.0", 0), {"/healthz": lambda: web.Answer(200, b"ok\n")}) as server:
+        patient_reader, patient = await asyncio.open_connection("127.0.0.1", server.port)
+        while len(server._connections) < 1:
+            await asyncio.sleep(0)
+        flood = [
+            await asyncio.open_connection("127.0.0.1", server.port, local_addr=("127.0.0.2", 0)) for _ in range(20)
+        ]
+        patient.write(b"GET /healthz HTTP/1.1\r\n\r\n")
         async with asyncio.timeout(DEADLINE_S):
-            while status == 200:
-                status, _ = await get(server, "/healthz")
-        assert status in (503, 0)
-        held.close()
-        async with asyncio.timeout(DEADLINE_S):
-            while status != 200:
-                status, _ = await get(server, "/healthz")
+            assert (await patient_reader.read()).startswith(b"HTTP/1.1 200")
+        for writer in (patient, *(writer for _, writer in flood)):
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 500_000 + b"\r\n\r\n", 431, id="half a megabyte of header"
+        ),
+        pytest.param(b"POST /healthz HTTP/1.1\r\n\r\n" + b"x" * 500_000, 405, id="half a megabyte of body"),
+    ],
+)
+async def test_a_refusal_reaches_a_client_that_is_still_sending(request_: bytes, status: int) -> None:
+    """What is unread when a connection is closed resets it, and the client never sees why."""
+    async with web.WebServer(("127.0.0.1", 0), {"/healthz": lambda: web.Answer(200, b"ok\n")}) as server:
+        answer = await asyncio.to_thread(ask_slowly, server.port, request_)
+
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def ask_slowly(port: int, request_: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as client:
+        client.sendall(request_)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
+
+async def test_a_long_answer_arrives_whole_where_the_client_has_closed_its_side() -> None:
+    body = b"x" * (4 << 20)
+    async with web.WebServer(("127.0.0.1", 0), {"/metrics": lambda: web.Answer(200, body)}) as server:
+        answer = await asyncio.to_thread(ask_slowly, server.port, b"GET /metrics HTTP/1.1\r\n\r\n")
+
+    assert answer.endswith(body)
+
+
+async def test_closing_ends_every_connection_and_frees_the_port() -> None:
+    async with web.WebServer(("127.0.0.1", 0), {"/healthz": lambda: web.Answer(200, b"ok\n")}) as server:
+        port = server.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while not server._connections:
+            await asyncio.sleep(0)
+    async with asyncio.timeout(DEADLINE_S):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+    assert not server._connections
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)

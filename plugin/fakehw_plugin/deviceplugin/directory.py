@@ -68,6 +68,14 @@ class KubeletDirectory:
             return None
         return (status.st_dev, status.st_ino, status.st_ctime_ns) if stat.S_ISSOCK(status.st_mode) else None
 
+    @property
+    def is_orphaned(self) -> bool:
+        """Tell whether the directory was deleted while it is mounted here: only a restart finds another."""
+        try:
+            return self.path.stat().st_nlink == 0
+        except OSError:
+            return False
+
     def subscribe(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever something happened in the directory."""
         self._subscribers.add(wake)
@@ -203,15 +211,22 @@ class KubeletDirectory:
                 if identity != seen or identity is None:
                     seen, delay = identity, _FIRST_RETRY_S
                 if identity is None or delay >= _LAST_RETRY_S:
-                    self._say_waiting("no socket is there" if identity is None else "nobody listens on the socket")
+                    self._say_waiting(self._why_waiting(identity))
                 # What a link leads to comes and goes without an event here.
-                timeout_s = delay if identity is not None else _LAST_RETRY_S if self.socket_path.is_symlink() else None
+                timeout_s = delay if identity is not None else _LAST_RETRY_S
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(timeout_s):
                         await wake.wait()
                 delay = min(delay * 2, _LAST_RETRY_S)
         finally:
             self.unsubscribe(wake.set)
+
+    def _why_waiting(self, identity: Identity | None) -> str:
+        if identity is not None:
+            return "nobody listens on the socket"
+        if self.is_orphaned:
+            return "the directory was deleted under its mount; only a restart finds another"
+        return "no socket is there"
 
     def _say_waiting(self, reason: str) -> None:
         """Say once, for all resources, that there is no kubelet to register with."""

@@ -1,6 +1,7 @@
 """The rim towards the kubelet's device plugin API: a session of its own for each resource.
 
-So one resource that the kubelet refuses does not take the others down.
+So one resource that the kubelet refuses does not take the others down. Where there are more resources than descriptors,
+those that are served go on, and the others wait for one to leave.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import endpoint, logs
 from fakehw_plugin.deviceplugin import neighbours, session
@@ -17,7 +19,7 @@ from fakehw_plugin.deviceplugin.directory import KubeletDirectory
 from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
     from types import TracebackType
 
@@ -26,6 +28,14 @@ if TYPE_CHECKING:
     from fakehw_plugin.deviceplugin.pod_resources import PodResources
     from fakehw_plugin.devices.inventory import Inventory
     from fakehw_plugin.devices.telemetry import Telemetry
+
+FILES_OF_A_RESOURCE: Final = 6
+"""Descriptors that a resource may need at once: its server, its connections, and those of a registration."""
+
+RESERVED_FILES: Final = 160
+"""Descriptors for all else: the tree, the kubelet's directory, the web server, what Python loads."""
+
+MAX_RESOURCES: Final = 10_000
 
 
 class DevicePlugin:
@@ -68,6 +78,7 @@ class DevicePlugin:
         self._telemetry = telemetry
         self._on_live = on_live
         self._class_paths = class_paths
+        self._waiting: dict[str, Inventory] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         self._group = asyncio.TaskGroup()
@@ -77,7 +88,12 @@ class DevicePlugin:
     @property
     def is_ready(self) -> bool:
         """Tell whether every resource is registered with a live stream."""
-        return all(session.is_ready for session in self.sessions.values())
+        return not self._waiting and all(session.is_ready for session in self.sessions.values())
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Tell whether the kubelet's directory was deleted while it is mounted here: only a restart finds another."""
+        return self._directory.is_orphaned
 
     async def __aenter__(self) -> DevicePlugin:
         if self._class_paths is not None:
@@ -101,16 +117,53 @@ class DevicePlugin:
         await self._group.__aexit__(kind, error, tb)
 
     def open(self, inventory: Inventory) -> None:
-        """Register the resource of this inventory and keep it registered."""
-        resource = inventory.resource_name
-        devices = self.lists[resource] = DeviceList()
+        """Register the resource of this inventory and keep it registered, or have it wait for room."""
+        self.lists[inventory.resource_name] = devices = DeviceList()
         inventory.keep(devices)
+        if len(self.sessions) < self._room():
+            self._serve(inventory)
+            return
+        if not self._waiting:
+            remedy = "raise the limit of open files (RLIMIT_NOFILE), or have fewer classes"
+            first, served = inventory.resource_name, len(self.sessions)
+            self._log.error("resources_not_served", first=first, served=served, remedy=remedy)
+        self._waiting[inventory.resource_name] = inventory
+
+    def close(self, inventory: Inventory) -> None:
+        """Serve a resource no more; its list, which is empty by now, is sent before the stream ends."""
+        resource = inventory.resource_name
+        del self.lists[resource]
+        if self._waiting.pop(resource, None) is not None:
+            return
+        self.sessions.pop(resource).leave()
+        task = self._tasks.pop(resource)
+        self._ending[resource].add(task)
+        task.add_done_callback(functools.partial(self._ended, resource))
+        task.cancel()
+        if self._waiting and len(self.sessions) < self._room():
+            self._serve(self._waiting.pop(next(iter(self._waiting))))
+
+    @property
+    def waiting(self) -> Collection[str]:
+        """Return the resources that are not served because there is no room for them."""
+        return self._waiting.keys()
+
+    @staticmethod
+    def _room() -> int:
+        """Return how many resources the limit of open files allows."""
+        soft, _ = getrlimit(RLIMIT_NOFILE)
+        return MAX_RESOURCES if soft == RLIM_INFINITY else max(1, (soft - RESERVED_FILES) // FILES_OF_A_RESOURCE)
+
+    def _serve(self, inventory: Inventory) -> None:
+        resource = inventory.resource_name
         log = logs.get_logger(resource=resource)
         faults = None if self._class_paths is None else self._faults(resource, self._class_paths)
         self.sessions[resource] = session.Session(
             inventory,
             self._directory,
-            make_servicer=functools.partial(self._make_servicer, inventory, devices, log=log, faults=faults),
+            make_servicer=functools.partial(
+                self._make_servicer, inventory, self.lists[resource], log=log, faults=faults
+            ),
             before_register=None if faults is None else faults.before_register,
             telemetry=self._telemetry,
             on_live=self._on_live,
@@ -120,16 +173,6 @@ class DevicePlugin:
             self._run_session(self.sessions[resource], after=tuple(self._ending.get(resource, ()))),
             name=f"session {resource}",
         )
-
-    def close(self, inventory: Inventory) -> None:
-        """Serve a resource no more; its list, which is empty by now, is sent before the stream ends."""
-        resource = inventory.resource_name
-        self.sessions.pop(resource).leave()
-        del self.lists[resource]
-        task = self._tasks.pop(resource)
-        self._ending[resource].add(task)
-        task.add_done_callback(functools.partial(self._ended, resource))
-        task.cancel()
 
     def _ended(self, resource: str, task: asyncio.Task[None]) -> None:
         self._ending[resource].discard(task)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
 
-from fakehw_plugin import allocation, errors
+from fakehw_plugin import allocation, errors, slices
+from fakehw_plugin.device import MAX_ID_LENGTH
 from fakehw_plugin.deviceplugin import wire
 from fakehw_plugin.tree import attributes, descent
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Generator, Iterable
 
     from google.protobuf.message import Message
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     MessageT = TypeVar("MessageT", bound=Message)
     Context = grpc.aio.ServicerContext[Any, Any]
+
+MAX_TOLD: Final = 64
+"""Device IDs in a line of the log."""
 
 
 class MakeServicer(Protocol):
@@ -140,10 +144,10 @@ class DevicePluginServicer:
         response = pluginapi.PreferredAllocationResponse()
         asked = await self._parse(pluginapi.PreferredAllocationRequest, request, context)
         for container in asked.container_requests:
-            must_include = list(self._known(container.must_include_deviceIDs))
-            available = list(self._known(container.available_deviceIDs))
+            must_include = self._known(container.must_include_deviceIDs)
+            available = self._known(container.available_deviceIDs)
             healthy = [device for device in available if device.is_healthy]
-            enough = len(healthy) + len(must_include) >= container.allocation_size
+            enough = len({*healthy, *must_include}) >= container.allocation_size
             chosen = allocation.prefer(healthy if enough else available, must_include, container.allocation_size)
             response.container_responses.add(deviceIDs=[device.id for device in chosen])
         return response.SerializeToString()
@@ -161,7 +165,7 @@ class DevicePluginServicer:
         asked = await self._parse(pluginapi.AllocateRequest, request, context)
         try:
             for container in asked.container_requests:
-                devices = [self._allocatable(device_id) for device_id in container.devices_ids]
+                devices = await slices.run(self._all_allocatable(container.devices_ids))
                 given = allocation.allocate(devices, host_root=self._host_root)
                 answer = response.container_responses.add(envs=given.envs)
                 for mount in given.mounts:
@@ -174,7 +178,7 @@ class DevicePluginServicer:
                     )
                 self._on_allocated([device.id for device in devices])
                 # After the answer: a log line takes longer than making it.
-                self._later(functools.partial(self._log.info, "allocated", device_ids=list(container.devices_ids)))
+                self._later(functools.partial(self._tell_allocated, [device.id for device in devices]))
         except errors.UnknownDeviceError as error:
             await self._refuse(context, "unknown_device", grpc.StatusCode.INVALID_ARGUMENT, error)
         except errors.UnhealthyDeviceError as error:
@@ -188,8 +192,7 @@ class DevicePluginServicer:
 
         asked = await self._parse(pluginapi.PreStartContainerRequest, request, context)
         try:
-            for device_id in asked.devices_ids:
-                self._allocatable(device_id)
+            await slices.run(self._all_allocatable(asked.devices_ids))
         except errors.AllocationError as error:
             self._log.warning("start_refused", error=str(error))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
@@ -208,16 +211,29 @@ class DevicePluginServicer:
     def _later(call: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_soon(call)
 
-    def _known(self, device_ids: Iterable[str]) -> Iterable[Device]:
-        for device_id in device_ids:
-            device = self._inventory.get(device_id)
-            if device is not None:
-                yield device
+    def _tell_allocated(self, device_ids: list[DeviceID]) -> None:
+        more = {"more": len(device_ids) - MAX_TOLD} if len(device_ids) > MAX_TOLD else {}
+        self._log.info("allocated", device_ids=device_ids[:MAX_TOLD], **more)
+
+    def _known(self, device_ids: Iterable[str]) -> list[Device]:
+        """Return the devices that there are of these, each once."""
+        devices = (self._inventory.get(device_id) for device_id in dict.fromkeys(device_ids))
+        return [device for device in devices if device is not None]
+
+    def _all_allocatable(self, device_ids: Iterable[str]) -> Generator[None, None, list[Device]]:
+        """Return the devices, each once; AllocationError for the first that cannot be given."""
+        devices = []
+        for device_id in dict.fromkeys(device_ids):
+            devices.append(self._allocatable(device_id))
+            yield
+        return devices
 
     def _allocatable(self, device_id: str) -> Device:
         device = self._inventory.get(device_id)
         if device is None:
-            raise errors.UnknownDeviceError(f"device {device_id!r} is not a device of {self._inventory.resource_name}")
+            raise errors.UnknownDeviceError(
+                f"device {_short(device_id)} is not a device of {self._inventory.resource_name}"
+            )
         if not device.is_healthy:
             raise errors.UnhealthyDeviceError(f"device {device_id} is Unhealthy: {device.reason or 'no reason given'}")
         try:
@@ -232,3 +248,9 @@ class DevicePluginServicer:
         self._telemetry.allocations[self._inventory.resource_name, outcome] += 1
         self._log.warning("allocation_refused", error=str(error))
         await context.abort(code, str(error))
+
+
+def _short(device_id: str) -> str:
+    """Return an ID that may be anything as text for an error."""
+    longest = MAX_ID_LENGTH
+    return repr(device_id) if len(device_id) <= longest else f"{device_id[:longest]!r}… ({len(device_id)} characters)"

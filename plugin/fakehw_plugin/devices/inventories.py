@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from fakehw_plugin import logs, slices
-from fakehw_plugin.devices import change_log, retention
+from fakehw_plugin.devices import change_log, retention, turns
 from fakehw_plugin.devices.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Inventories:
         """
         changed = False
         offers = {offer for offer in offers if offer.api in self._sides}
-        for offer in sorted(offers - self.by_offer.keys()):
+        for offer in turns.in_turn(offers - self.by_offer.keys(), changes):
             await self._ask_the_others(offer.api)
             self._open(offer)
         for offer, devices in changes.items():
@@ -103,6 +103,7 @@ class Inventories:
             if other.resource == offer.resource and other in (self._offers or ()):
                 self._log.warning("resource_by_both_apis", resource=offer.resource, remark=f"{other}; and {offer}")
         inventory = self.by_offer[offer] = Inventory(offer.resource, driver=offer.driver)
+        self._telemetry.remember(offer.resource)
         self._sides[offer.api].rim.open(inventory)
 
     async def _ask_the_others(self, api: Api) -> None:

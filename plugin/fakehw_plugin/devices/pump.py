@@ -23,6 +23,9 @@ MISSING_TREE_RETRY_S: Final = 0.25
 RESCAN_WITHOUT_EVENTS_S: Final = 1.0
 """Between two readings of the whole tree while the kernel has no watches left for us."""
 
+EMPTY_TREE_RETRY_S: Final = 1.0
+"""A root that was emptied may have been deleted after it, of which a mount of it is told nothing."""
+
 LONGEST_PAUSE_S: Final = 0.1
 
 
@@ -138,6 +141,8 @@ class Pump:
             causes["root_changed"] = MISSING_TREE_RETRY_S
         elif self._watch.exhausted or self._starved:
             causes["limits"] = RESCAN_WITHOUT_EVENTS_S
+        elif self._scanner.is_empty:
+            causes["root_changed"] = EMPTY_TREE_RETRY_S
         if not causes:
             return "", None
         cause = min(causes, key=lambda name: causes[name])

@@ -14,6 +14,8 @@ LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 
 HEALTH: Final = ("Healthy", "Unhealthy")
 REMOVED: Final = "removed"
+MAX_FORMER: Final = 100
+"""Resources that left the tree and are still counted: names that come and go must not make series without end."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Telemetry:
     """Requests to the API server that failed, by HTTP status or what else it was."""
     publish_latency: Histogram = field(default_factory=Histogram)
     """From the event of the tree to all slices accepted by the API server."""
+    _former: dict[str, None] = field(default_factory=dict)
+    """Resources that are no longer served and whose counts stand, the longest ago first."""
 
     def count_change(self, resource: str, node: str, was: str | None, now: str | None) -> None:
         """Count that a device of `node` went from one health to another; None where it was or is not listed."""
@@ -68,8 +72,28 @@ class Telemetry:
             devices[was] -= 1
         if now is not None:
             devices[now] += 1
+        if not any(devices.values()):
+            del self.devices[resource, node]  # a node that was renamed leaves no series
         self.transitions[resource, now or REMOVED] += 1
 
     def forget(self, resource: str) -> None:
-        """Drop the devices of a resource that is no longer served; what happened stays counted."""
+        """Drop the devices of a resource that is no longer served; what happened stays counted, of the last ones."""
         self.devices = {key: devices for key, devices in self.devices.items() if key[0] != resource}
+        self._former.pop(resource, None)
+        self._former[resource] = None
+        if len(self._former) > MAX_FORMER:
+            longest_ago = next(iter(self._former))
+            del self._former[longest_ago]
+            self._drop_counts(longest_ago)
+
+    def remember(self, resource: str) -> None:
+        """Keep what is counted of a resource that is served again."""
+        self._former.pop(resource, None)
+
+    def _drop_counts(self, resource: str) -> None:
+        by_pair = (self.registrations, self.registrations_ended, self.allocations, self.transitions, self.rpc_faults)
+        for pairs in by_pair:
+            for pair in [pair for pair in pairs if pair[0] == resource]:
+                del pairs[pair]
+        for counts in (self.streams_opened, self.lists_sent):
+            counts.pop(resource, None)

@@ -41,7 +41,9 @@ class TreeReader:
 
     def __init__(self, path: str, *, host: str, domain: str, api: Api, watch: inotify.Watcher[Watched]) -> None:
         self.is_present = False
-        """The root is there and is a directory."""
+        """The root is there, is a directory and can be read."""
+        self.is_orphaned = False
+        """The root was deleted while it is mounted here: whatever is made in its place elsewhere is never seen."""
         self.host: Final = host
         self._domain = domain
         self._api = api
@@ -65,11 +67,14 @@ class TreeReader:
             fd = os.open(root.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             attributes.raise_if_starved(error)
-            self.is_present = False
-            self._complaints.replace(root.path, {(root.path, "tree_not_ready"): error.strerror or str(error)})
-            yield from self.known.drop_root()
+            self.is_orphaned = False
+            yield from self._lose_root(error.strerror or str(error))
             return
         try:
+            self.is_orphaned = os.fstat(fd).st_nlink == 0
+            if self.is_orphaned:
+                yield from self._lose_root("deleted under its mount; only a restart finds another")
+                return
             self.is_present = True
             self._complaints.replace(root.path, {})
             if root.identity != (identity := entries.identity_of(os.fstat(fd))):
@@ -80,6 +85,11 @@ class TreeReader:
             yield from self._list(fd, root, root.nodes, self._examine_node)
         finally:
             os.close(fd)
+
+    def _lose_root(self, reason: str) -> Iterator[None]:
+        self.is_present = False
+        self._complaints.replace(self.known.root.path, {(self.known.root.path, "tree_not_ready"): reason})
+        yield from self.known.drop_root()
 
     def look(self, entry: Entry, name: str, *, may_wait: bool) -> Generator[None, None, bool]:
         """Read again what stands under `name`; False if it may not be whole yet, and what was known stands."""

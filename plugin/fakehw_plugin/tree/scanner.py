@@ -64,6 +64,16 @@ class Scanner:
         return self._reader.is_present
 
     @property
+    def is_orphaned(self) -> bool:
+        """Tell whether the root was deleted while it is mounted here: only a restart finds another."""
+        return self._reader.is_orphaned
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is not a single node, of whatever host."""
+        return not self._known.root.nodes
+
+    @property
     def host(self) -> str:
         """Return the Kubernetes node that the tree is read for; empty: the whole tree."""
         return self._reader.host
