@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 import fakehw.layout
 import fakehw.resource_name
 from fakehw import cli
-from fakehw_plugin import device, inotify, resource_name
+from fakehw.tree import snapshot
+from fakehw_plugin import device, resource_name
 from fakehw_plugin.tree.scanner import Scanner
 from fakekubelet import FakeKubelet
 from tests.factories import make_config
@@ -34,12 +37,21 @@ def command(*arguments: str, root: Path) -> str:
     return out.getvalue()
 
 
+class NoWatch:
+    """Of a tree that is read once: to give a watch back takes the kernel longer than all the rest."""
+
+    def open(self) -> None: ...
+
+    def add(self, path: str, target: Any) -> None: ...
+
+    def remove(self, wd: int | None, target: Any) -> None: ...
+
+
 def read(root: Path, host: str = "") -> tuple[set[str], Changes]:
-    with inotify.Watcher[Any]() as watch:
-        scanner = Scanner(root, host=host, domain="myplugin.io", watch=watch)
-        for _ in scanner.scan():
-            pass
-        return set(scanner.offers), scanner.take_changes()
+    scanner = Scanner(root, host=host, domain="myplugin.io", watch=NoWatch())  # type: ignore[arg-type]
+    for _ in scanner.scan():
+        pass
+    return set(scanner.offers), scanner.take_changes()
 
 
 @pytest.mark.parametrize(
@@ -131,6 +143,89 @@ def test_both_read_the_same_health(tmp_path: Path, text: str) -> None:
 
     assert ours is not None
     assert (theirs["health"] == "healthy") == ours.is_healthy
+
+
+# What anybody may write into any file of a tree, and call a directory: the same meaning for both, or refused by both.
+
+PIECES = st.sampled_from(
+    [b"healthy", b"unhealthy", b"HEALTHY", b"Healthy", b" ", b"\t", b"\n", b"\r\n", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"\xc2\xa0",
+     b"\xe2\x80\xa8", b"\x1b[31m", b"0", b"1", b"-1", b"+1", b"1_0", b"1.0", b"1e1", b"07", b"2147483647", b"2147483648", b"\xc2\xb2",
+     b"\xef\xbc\x91", b"example.org/gpu", b"Example.org/x", b"kubernetes.io/x", b"kind-worker", b"KIND-worker", b"/", b"-", b"_", b".",
+     b"node1", b"dev1", b"gpu", b"host", b"rpc"]
+)  # fmt: skip  # some in a line
+VALUES = (
+    st.lists(PIECES | st.binary(max_size=3), max_size=4).map(b"".join) | st.just(b" " * 4096) | st.just(b"1" * 4097)
+)
+FILES = ("node1/host", "node1/dev1/resource", "node1/dev1/1/health", "node1/dev1/1/numa_node")
+
+
+@pytest.fixture(scope="module")
+def device_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of one device, whose files every example writes anew."""
+    path = tmp_path_factory.mktemp("contract") / "tree" / "node1/dev1/1"
+    path.mkdir(parents=True)
+    return path
+
+
+@given(st.dictionaries(st.sampled_from(FILES), VALUES, max_size=4))
+def test_any_bytes_in_any_file_mean_the_same_to_both(device_dir: Path, contents: dict[str, bytes]) -> None:
+    root = device_dir.parents[2]
+    for name in FILES:
+        (root / name).unlink(missing_ok=True)
+        if name in contents:
+            (root / name).write_bytes(contents[name])
+
+    theirs = snapshot.read_tree(root).nodes["node1"]
+    found = theirs.classes["dev1"]
+    (their_device,) = found.devices.values()
+    resources, changes = read(root)
+    ours = [(resource, device) for resource, devices in changes.items() for device in devices.values() if device]
+
+    is_refused = isinstance(theirs.host, snapshot.Unreadable) or not is_resource(found.resource)
+    assert is_refused == (not resources), (theirs.host, found.resource, resources)
+    if not is_refused:
+        ((resource, our_device),) = ours
+        assert resource == (R1 if found.resource is None else found.resource)
+        health, reason = their_device.health
+        assert our_device.health.value.lower() == health
+        assert our_device.reason.rstrip("…") == reason[:255] or our_device.reason == reason
+        assert our_device.numa_node == their_device.numa_node
+    for host in ("kind-worker", "other"):
+        is_ours = bool(read(root, host)[0])
+        assert is_ours == (not is_refused and theirs.host in (None, "", host)), (theirs.host, host)
+
+
+def is_resource(value: snapshot.Value | None) -> bool:
+    """Tell whether fakehw would take this for the resource of dev1."""
+    if value is None:
+        return True
+    try:
+        return isinstance(value, str) and bool(fakehw.resource_name.check(value) or True)
+    except ValueError:
+        return False
+
+
+FILE_NAMES = (
+    st.lists(PIECES | st.binary(min_size=1, max_size=2), min_size=1, max_size=3)
+    .map(b"".join)
+    .filter(lambda name: not {0, 0x2F} & set(name) and name not in (b".", b"..") and len(name) < 200)
+)
+
+
+@given(FILE_NAMES, FILE_NAMES, FILE_NAMES)
+def test_any_names_make_a_device_for_both_or_for_neither(
+    tmp_path_factory: pytest.TempPathFactory, node: bytes, class_name: bytes, number: bytes
+) -> None:
+    with tempfile.TemporaryDirectory(dir=tmp_path_factory.getbasetemp()) as directory:
+        path = Path(directory) / os.fsdecode(node) / os.fsdecode(class_name) / os.fsdecode(number)
+        path.mkdir(parents=True)
+        (path / "health").write_text("healthy")
+        (path.parent / "resource").write_text("example.org/gpu")
+
+        theirs = {found.id for found, _ in snapshot.read_tree(Path(directory)).devices()}
+        _, changes = read(Path(directory))
+
+    assert {device_id for devices in changes.values() for device_id in devices} == theirs
 
 
 async def test_the_commands_of_fakehw_reach_the_kubelet(tmp_path: Path, plugin_dir: Path, kubelet: FakeKubelet) -> None:

@@ -11,8 +11,9 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from fakehw_plugin import endpoint
 from fakehw_plugin.device import Device, Health
-from fakehw_plugin.deviceplugin import endpoint, servicer
+from fakehw_plugin.deviceplugin import servicer
 from fakehw_plugin.deviceplugin.device_list import DeviceList
 from fakehw_plugin.devices import telemetry
 from fakehw_plugin.devices.inventory import Inventory

@@ -6,8 +6,10 @@ and without waiting for a peer, only regular files are read, and only their firs
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +25,9 @@ MAX_REASON: Final = 256
 HARMLESS_NODES: Final = frozenset({(1, 3), (1, 5), (1, 7), (1, 8), (1, 9)})
 """Major and minor numbers of null, zero, full, random and urandom. Whoever can write the tree may be able to make any
 device node there, and must not get a pod to open the memory or a disk of the host with it."""
+
+_NUMA_NODE: Final = re.compile(r"-1|[0-9]{1,10}")
+"""No `+1`, `1_0` or `1.0`: a number is written in one way only, for everybody who reads the tree."""
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _DIR_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_DIRECTORY
@@ -69,7 +74,7 @@ def read(name: str, *, dir_fd: int) -> str:
     """Return the text of attribute `name` of the directory `dir_fd`, without surrounding space.
 
     AttributeFileError where it is missing (MissingAttributeError), no regular file, unreadable, longer than
-    MAX_BYTES or not UTF-8. StarvedError where nothing can be opened.
+    MAX_BYTES, not UTF-8 or marked as such. StarvedError where nothing can be opened.
     """
     try:
         # Looked at before it is opened: opening a FIFO wakes its writer, opening a device may do anything.
@@ -89,6 +94,8 @@ def read(name: str, *, dir_fd: int) -> str:
         os.close(fd)
     if len(raw) > MAX_BYTES:
         raise AttributeFileError(f"is longer than {MAX_BYTES} bytes")
+    if raw.startswith(codecs.BOM_UTF8):
+        raise AttributeFileError("begins with a byte order mark (save it as UTF-8 without BOM)")
     try:
         return raw.decode().strip()
     except UnicodeDecodeError:
@@ -120,10 +127,7 @@ def read_numa_node(*, dir_fd: int) -> int | None:
         text = read("numa_node", dir_fd=dir_fd)
     except MissingAttributeError:
         return None
-    try:
-        value = int(text) if text.isascii() and len(text) <= 10 else -2
-    except ValueError:
-        value = -2
+    value = int(text) if _NUMA_NODE.fullmatch(text) else -2
     if not -1 <= value < 2**31:
         raise AttributeFileError(f"says {one_line(text)[:40]!r}, not a whole number from -1 to {2**31 - 1}")
     return None if value == -1 else value
