@@ -47,7 +47,7 @@ FLAGS: Final = (
         "the same tree as the container runtime sees it, the source of the mounts (default: as --root)",
     ),
     Flag(
-        "--host", "NODE_NAME", "", lambda text, *, flag: text, "NAME",
+        "--host", "NODE_NAME", "", config.node_name, "NAME",
         "serve the devices of this Kubernetes node; empty: all",
     ),
     Flag(

@@ -6,6 +6,7 @@ Every flag has a twin in the environment; a flag wins. What is wrong is named wi
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 SOCKET_NAME_BYTES: Final = len("fakehw-01234567.sock")
 """The shortest name of a socket that is made in the plugin directory."""
+
+_NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""As the API server has it (apimachinery validation, NameIsDNSSubdomain)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,14 @@ def directory_for_sockets(text: str, *, flag: str) -> Path:
     if path.exists() and not path.is_dir():
         raise errors.ConfigError(text, "must be a directory", flag)
     return path
+
+
+def node_name(text: str, *, flag: str) -> str:
+    """Return `text` if a Kubernetes node can be called so, or if it is empty."""
+    if text and not (len(text) <= 253 and _NODE_NAME.fullmatch(text)):
+        rule = "must be the name of a node: lower-case letters, digits and '-' in parts joined by '.', at most 253"
+        raise errors.ConfigError(text, rule, flag)
+    return text
 
 
 def domain(text: str, *, flag: str) -> str:

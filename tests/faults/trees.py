@@ -221,6 +221,21 @@ async def mounted_over(one: Stage) -> None:
     await one.serves_others()
 
 
+@fault(
+    TREE, "a health file is mounted from elsewhere, written there, and taken off", "Followed, once a second",
+    set_up=functools.partial(playing, namespaces=True), needs_namespaces=True, tries=3,
+)  # fmt: skip
+async def mounted_file(one: Stage) -> None:
+    await one.shell("echo unhealthy there > elsewhere; mount --bind elsewhere tree/node2/dev3/2/health", inside=True)
+    await one.until(lambda: one.kubelet.devices(R3)["node2-dev3-2"] == "Unhealthy")
+    await one.shell("echo healthy > elsewhere")
+    await one.until(lambda: one.kubelet.devices(R3)["node2-dev3-2"] == "Healthy")
+    await one.shell("echo unhealthy again > elsewhere")
+    await one.until(lambda: one.kubelet.devices(R3)["node2-dev3-2"] == "Unhealthy")
+    await one.shell("umount tree/node2/dev3/2/health", inside=True)
+    await one.converged()
+
+
 @contextlib.asynccontextmanager
 async def bind_mounted() -> AsyncIterator[Stage]:
     """The tree as a container has it: mounted from elsewhere."""

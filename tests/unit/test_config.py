@@ -53,6 +53,8 @@ def test_addresses_are_read(text: str, address: object) -> None:
         ([], {"FAKEHW_HTTP": ":99999"}, "':99999': must be IP:PORT, [IPv6]:PORT or :PORT, or empty for none (--http, from FAKEHW_HTTP)"),
         (["--domain", "Bad"], {}, "'Bad': the domain must be lower-case letters, digits and '-' in parts joined by '.' (--domain)"),
         (["--domain", "kubernetes.io"], {}, "'kubernetes.io': must not contain kubernetes.io/, which Kubernetes keeps for itself (--domain)"),
+        (["--host", "Bad Host"], {}, "'Bad Host': must be the name of a node: lower-case letters, digits and '-' in parts joined by '.', at most 253 (--host)"),
+        ([], {"NODE_NAME": "-x"}, "'-x': must be the name of a node: lower-case letters, digits and '-' in parts joined by '.', at most 253 (--host, from NODE_NAME)"),
         (["--plugin-dir", "/" + "d" * 100], {}, "'/" + "d" * 100 + "': too long: the path of a Unix socket has at most 107 bytes (--plugin-dir)"),
         (["--plugin-dir", "/dev/null"], {}, "'/dev/null': must be a directory (--plugin-dir)"),
         (["--root", ""], {}, "'': must be a path (--root)"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MISSING_TREE_RETRY_S: Final = 0.25
 RESCAN_WITHOUT_EVENTS_S: Final = 1.0
-"""Between two readings of the whole tree while the kernel has no watches left for us."""
+"""Between two readings of the whole tree while the kernel cannot tell us all that happens in it."""
 
 EMPTY_TREE_RETRY_S: Final = 1.0
 """A root that was emptied may have been deleted after it, of which a mount of it is told nothing."""
@@ -63,6 +63,7 @@ class Pump:
         self._scanner = Scanner(root, host=host, domain=domain, api=api, watch=self._watch)
         self._starved: str | None = None
         self._mounts_changed = False
+        self._has_mounted_file = False
         self._event_at: float | None = None
         """When the present change was noticed; None until the first reading of the tree is taken in."""
         self._scanned_at = 0.0
@@ -80,6 +81,7 @@ class Pump:
             while True:
                 if cause is not None:
                     mount_watch.take_note()
+                    self._has_mounted_file = mount_watch.has_mounted_file
                     await self._scan(cause)
                 changed = await self._hand_on()
                 if changed and self._event_at is not None:
@@ -141,6 +143,8 @@ class Pump:
             causes["root_changed"] = MISSING_TREE_RETRY_S
         elif self._watch.exhausted or self._starved:
             causes["limits"] = RESCAN_WITHOUT_EVENTS_S
+        elif self._has_mounted_file:
+            causes["mounts"] = RESCAN_WITHOUT_EVENTS_S
         elif self._scanner.is_empty:
             causes["root_changed"] = EMPTY_TREE_RETRY_S
         if not causes:

@@ -10,11 +10,11 @@ import asyncio
 import os
 import re
 import select
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
 QUIET_S: Final = 0.05
@@ -57,6 +57,17 @@ class MountWatch:
             self._timer.cancel()
         self._close()
 
+    @property
+    def has_mounted_file(self) -> bool:
+        """Tell whether a single file of the tree is mounted from elsewhere.
+
+        What is written to it there is an event of that place, and no directory of the tree hears of it.
+        """
+        roots = [_escaped(root) for root in self._roots()]
+        points = (line.split(b" ")[4] for line in self._mounts)
+        inside = (point for point in points if any(_is_within(point, root) and point != root for root in roots))
+        return any(Path(os.fsdecode(_unescaped(point))).is_file() for point in inside)
+
     def take_note(self) -> None:
         """Take what is mounted now as known. Call it before each reading of the whole tree: a mount that is taken off
         and made again looks the same, and only what was read in between tells them apart.
@@ -89,12 +100,15 @@ class MountWatch:
         os.lseek(self._fd, 0, os.SEEK_SET)
         while piece := os.read(self._fd, 1 << 16):
             raw += piece
-        return relevant(bytes(raw), bytes(self._root), os.path.realpath(bytes(self._root)))
+        return relevant(bytes(raw), *self._roots())
+
+    def _roots(self) -> tuple[bytes, bytes]:
+        return bytes(self._root), os.path.realpath(bytes(self._root))
 
 
 def relevant(mountinfo: bytes, *roots: bytes) -> frozenset[bytes]:
     """Return the lines of mounts that may show or hide anything under one of `roots` (absolute paths)."""
-    wanted = [_ESCAPED.sub(lambda match: b"\\%03o" % match[0][0], root) for root in roots]
+    wanted = [_escaped(root) for root in roots]
     found = set()
     for line in mountinfo.splitlines():
         # ID, parent, major:minor, root in the file system, mount point, and what does not matter here
@@ -102,6 +116,14 @@ def relevant(mountinfo: bytes, *roots: bytes) -> frozenset[bytes]:
         if len(fields) > 5 and any(_is_within(fields[4], root) or _is_within(root, fields[4]) for root in wanted):
             found.add(b" ".join(fields[:5]))
     return frozenset(found)
+
+
+def _escaped(path: bytes) -> bytes:
+    return _ESCAPED.sub(lambda match: b"\\%03o" % match[0][0], path)
+
+
+def _unescaped(path: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), path)
 
 
 def _is_within(path: bytes, directory: bytes) -> bool:
