@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fakehw_plugin import socket_path
-from fakehw_plugin.deviceplugin import directory, session
+from fakehw_plugin.deviceplugin import directory, endpoint, session
 from fakekubelet import FakeKubelet, stub_plugin
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
@@ -326,3 +327,145 @@ async def test_a_directory_may_be_called_what_a_uri_has_a_meaning_for(root: Path
         assert (plugin_dir / registry.requests[0][1].endpoint).is_socket()
     await server.stop(None)
     assert own_sockets(plugin_dir) == []
+
+
+async def test_a_registration_that_is_cut_short_is_interrupted_and_not_registered(
+    tmp_path: Path, plugin_dir: Path
+) -> None:
+    """The kubelet is replaced while its Register call hangs: neither a success nor a failure of ours."""
+    root = make_tree(tmp_path / "one", "node1/dev1/1")
+
+    class Hanging(Registry):
+        async def Register(
+            self, request: pluginapi.RegisterRequest, context: grpc.aio.ServicerContext
+        ) -> pluginapi.Empty:
+            self.arrived.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    hanging, answering = Hanging(), Registry()
+    server = await serve(hanging, plugin_dir)
+    with capture_logs() as logs:
+        async with running_daemon(make_config(root, plugin_dir)) as daemon, asyncio.timeout(DEADLINE_S):
+            await hanging.arrived.wait()
+            (plugin_dir / "kubelet.sock").rename(plugin_dir / "aside")
+            other = await serve(answering, plugin_dir)
+            await answering.arrived.wait()
+
+            assert daemon.telemetry.registrations == {(R1, "interrupted"): 1}
+            assert not daemon.telemetry.registrations_ended
+            assert daemon.device_plugin.sessions[R1].live_since is None
+        await other.stop(None)
+    await server.stop(None)
+
+    assert [entry["reason"] for entry in logs if entry["event"] == "registration_interrupted"][:1] == [
+        "kubelet_replaced"
+    ]
+    assert not [entry for entry in logs if entry["event"] == "registered"]
+
+
+async def test_every_registration_that_ends_is_counted_with_its_reason(
+    tmp_path: Path, plugin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "STREAM_LOSS_S", 0.05)
+    root = make_tree(tmp_path / "one", "node1/dev1/1")
+    async with FakeKubelet(plugin_dir) as kubelet, running_daemon(make_config(root, plugin_dir)) as daemon:
+
+        async def registered(times: int) -> None:
+            await kubelet.wait_for(
+                lambda: len(kubelet.registrations) == times and kubelet.live_streams(R1) == 1, timeout=DEADLINE_S
+            )
+            async with asyncio.timeout(DEADLINE_S):
+                while not daemon.is_ready:
+                    await asyncio.sleep(0)
+
+        await registered(1)
+        await kubelet.drop(R1)
+        await registered(2)
+        (plugin_dir / kubelet.registrations[-1].endpoint).unlink()
+        await registered(3)
+        await kubelet.restart()
+        await registered(4)
+
+        ended = {reason: count for (_, reason), count in daemon.telemetry.registrations_ended.items()}
+        assert ended.pop("stream_lost") == 1
+        assert ended.pop("socket_removed", 0) + ended.pop("kubelet_replaced", 0) + ended.pop("kubelet_gone", 0) == 2
+        assert not ended
+        assert daemon.telemetry.registrations[R1, "ok"] == 4
+
+
+def test_only_dead_sockets_of_our_own_names_are_removed(plugin_dir: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as alive:
+        alive.bind(str(plugin_dir / "fakehw-x-89abcdef.sock"))
+        alive.listen()
+        for name in ("fakehw-x-0123abcd.sock", "fakehw-0123abcd.sock", "fakehw-x-0123ABCD.sock", "other-0123abcd.sock"):
+            with socket.socket(socket.AF_UNIX) as dead:
+                dead.bind(str(plugin_dir / name))
+        (plugin_dir / "fakehw-y-0123abcd.sock").write_text("a regular file of a socket's name")
+        (plugin_dir / "fakehw-z-0123abcd.sock").symlink_to("fakehw-x-0123ABCD.sock")
+        (plugin_dir / "fakehw-d-0123abcd.sock").mkdir()
+
+        removed = endpoint.remove_stale(plugin_dir)
+
+    assert sorted(removed) == ["fakehw-0123abcd.sock", "fakehw-x-0123abcd.sock"]
+    assert sorted(path.name for path in plugin_dir.glob("*0123abcd.sock")) == [
+        "fakehw-d-0123abcd.sock", "fakehw-y-0123abcd.sock", "fakehw-z-0123abcd.sock", "other-0123abcd.sock",
+    ]  # fmt: skip  # in one line
+
+
+async def test_a_missing_plugin_directory_is_said_once_and_again_after_it_was_there(
+    root: Path, short_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "_LOOK_EVERY_S", 0.01)
+    plugin_dir = short_dir / "dp"
+    looks = 0
+    real = directory.KubeletDirectory.wake_all
+
+    def counted(self: directory.KubeletDirectory) -> None:
+        nonlocal looks
+        looks += 1
+        real(self)
+
+    async def seen(more: int) -> None:
+        at = looks
+        while looks < at + more:
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(directory.KubeletDirectory, "wake_all", counted)
+    with capture_logs() as logs:
+        async with running_daemon(make_config(root, plugin_dir)), asyncio.timeout(DEADLINE_S):
+            await seen(5)
+            async with FakeKubelet(plugin_dir) as kubelet:
+                await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
+            for path in plugin_dir.iterdir():
+                path.unlink()
+            plugin_dir.rmdir()
+            await seen(5)
+
+    said = [entry["reason"] for entry in logs if entry["event"] == "plugin_dir_not_ready"]
+    assert said == ["no such directory"] * 2
+
+
+async def test_a_socket_that_nobody_listens_on_is_tried_less_and_less_often(
+    plugin_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At first within milliseconds, since a kubelet listens a moment after its socket is there; in the end once a second."""
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(plugin_dir / "kubelet.sock"))
+    delays: list[float | None] = []
+    enough = asyncio.Event()
+    real = asyncio.timeout
+
+    def noted(delay: float | None) -> asyncio.Timeout:
+        delays.append(delay)
+        if len(delays) == 14:
+            enough.set()
+        return real(0)
+
+    monkeypatch.setattr(directory, "asyncio", SimpleNamespace(timeout=noted, Event=asyncio.Event))
+    waiting = asyncio.create_task(directory.KubeletDirectory(plugin_dir).wait_listening())
+    await enough.wait()
+    waiting.cancel()
+
+    assert delays[:3] == [0.001, 0.002, 0.004]
+    assert delays[9:14] == [0.512, 1.0, 1.0, 1.0, 1.0]

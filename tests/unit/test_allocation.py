@@ -57,6 +57,10 @@ def test_of_two_numa_nodes_that_fit_the_lower_numbers_win() -> None:
     assert numbers(allocation.prefer(on_nodes(1, 0, 0, 1), [], 2)) == [1, 4]
 
 
+def test_a_numa_node_of_exactly_the_size_that_is_asked_for_is_large_enough() -> None:
+    assert numbers(allocation.prefer(on_nodes(1, 1, 0, 0, 0), [], 2)) == [1, 2]
+
+
 def test_the_numa_node_of_a_device_that_must_be_included_comes_first() -> None:
     devices = on_nodes(0, 0, 1, 1)
 

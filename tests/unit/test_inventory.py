@@ -134,3 +134,28 @@ def test_without_a_listing_every_device_is_in_and_none_is_left_out() -> None:
 
     assert len(inventory.devices) == 1000
     assert not inventory.left_out
+
+
+def test_as_many_of_those_left_out_come_in_as_there_is_room_for() -> None:
+    inventory = Listed(max_bytes=100)
+    put(inventory, *(make_device(number) for number in range(1, 7)))
+    assert len(inventory.left_out) == 3
+
+    let_in = inventory.apply({DeviceID("node2-dev3-1"): None, DeviceID("node2-dev3-2"): None})
+
+    assert len(decode(inventory)) == 3
+    assert len(inventory.left_out) == 1
+    assert [transition.was is None for transition in let_in] == [False, False, True, True]
+    inventory.apply({DeviceID(device_id): None for device_id in list(decode(inventory))})
+    assert not inventory.left_out
+
+
+def test_one_that_was_left_out_and_leaves_the_tree_does_not_come_in() -> None:
+    inventory = Listed(max_bytes=100)
+    put(inventory, *(make_device(number) for number in range(1, 5)))
+    (left_out,) = inventory.left_out
+
+    inventory.apply({left_out: None})
+    inventory.apply({DeviceID("node2-dev3-1"): None})
+
+    assert left_out not in decode(inventory)

@@ -121,3 +121,69 @@ async def test_the_same_id_held_of_another_resource_does_not_keep_ours(desk: Des
 
     assert await desk.review() is None
     assert desk.released.is_set()
+
+
+def test_a_retained_device_keeps_what_it_is_but_for_the_node_that_went_with_it() -> None:
+    device = make_device(2, numa_node=1, has_device_node=True)
+
+    listed = Desk().retention.retain(RESOURCE, device)
+
+    assert (listed.numa_node, listed.has_device_node) == (1, False)
+
+
+async def test_thousands_are_released_in_steps_each_once_and_others_run_in_between() -> None:
+    steps: list[list[str]] = []
+
+    async def nobody() -> set[tuple[str, DeviceID]]:
+        return set()
+
+    kept = retention.Retention(
+        holders=nobody, release=lambda changes: steps.append(list(changes[RESOURCE])), grace_s=0.0
+    )
+    devices = [make_device(number) for number in range(2500)]
+    for device in devices:
+        kept.retain(RESOURCE, device)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    assert await kept._review() is None
+    task.cancel()
+
+    assert [len(step) for step in steps] == [1000, 1000, 500]
+    assert [device_id for step in steps for device_id in step] == [device.id for device in devices]
+    assert turns >= 2
+    assert not kept.retained
+
+
+async def test_one_that_comes_back_while_others_are_released_stays() -> None:
+    steps: list[list[str]] = []
+
+    async def nobody() -> set[tuple[str, DeviceID]]:
+        return set()
+
+    def release(changes: Changes) -> None:
+        steps.append(list(changes.get(RESOURCE, ())))
+        kept.returned(RESOURCE, make_device(1999).id)
+
+    kept = retention.Retention(holders=nobody, release=release, grace_s=0.0)
+    for number in range(2000):
+        kept.retain(RESOURCE, make_device(number))
+    await kept._review()
+
+    assert [len(step) for step in steps] == [1000, 999]
+
+
+def test_what_was_handed_out_is_remembered_for_a_second_and_no_ten_thousand_of_it() -> None:
+    desk = Desk()
+    for number in range(30_000):
+        desk.now += 0.001
+        desk.retention.allocated([make_device(number).id])
+
+    assert len(desk.retention._allocated_at) <= 10_001
+    assert make_device(29_999).id in desk.retention._allocated_at

@@ -1,0 +1,52 @@
+"""What a process does about itself before it serves."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+
+def run(code: str, redirect: str = "") -> str:
+    command = ["sh", "-c", f'"$@" {redirect}', "sh", sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_soft_limit_of_open_files_becomes_the_hard_one() -> None:
+    code = """
+import resource
+from fakehw_plugin import process
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+process.raise_open_files()
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    assert run(code).strip() == str((hard, hard))
+
+
+def test_closed_standard_streams_are_occupied_and_nothing_else_is_opened() -> None:
+    code = """
+import os, sys
+out = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+from fakehw_plugin import process
+process.occupy_standard_streams()
+print(*(os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 2)), file=os.fdopen(7, "w"))
+print(os.open("/dev/zero", os.O_RDONLY))
+"""
+    lines = run(code, "7>&1 <&- 2>&-").split()
+
+    assert lines[:2] == ["/dev/null", "/dev/null"]
+
+
+def test_importing_the_command_loads_nothing_that_can_wait() -> None:
+    """So that --help and a bad flag are answered at once, and a registration waits for nothing."""
+    code = "import sys, fakehw_plugin.cli; print(*sorted({'grpc', 'structlog', 'google.protobuf', 'prometheus_client', 'yaml'} & sys.modules.keys()))"
+
+    assert run(code).strip() == ""
+
+
+def test_serving_loads_neither_logs_nor_protobuf_before_it_has_to() -> None:
+    code = "import sys, fakehw_plugin.daemon; print(*sorted({'structlog', 'google.protobuf', 'prometheus_client'} & sys.modules.keys()))"
+
+    assert run(code).strip() == ""
