@@ -137,12 +137,12 @@ def commands_with(text: str) -> list[str]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # ended meanwhile
             found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-    return [one for one in found if text in one]
+    return [command for command in found if text in command]
 
 
 async def listed(kubelet: FakeKubelet, resources: Iterable[str]) -> None:
     """Wait until the kubelet has a list of every resource."""
-    await kubelet.wait_for(lambda: all(kubelet.history(one) for one in resources), timeout=DEADLINE_S)
+    await kubelet.wait_for(lambda: all(kubelet.history(resource) for resource in resources), timeout=DEADLINE_S)
 
 
 async def devices_are(kubelet: FakeKubelet, resource: str, expected: dict[str, str]) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fakehw_plugin import errors, resource_name, socket_path
 from fakehw_plugin.offer import Api
@@ -25,8 +24,7 @@ _NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0
 """As the API server has it (apimachinery validation, NameIsDNSSubdomain)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """What the plugin was told. Durations are in seconds."""
 
     root: Path

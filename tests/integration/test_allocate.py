@@ -29,7 +29,9 @@ async def plugin_stub(
 ) -> AsyncIterator[pluginapi_grpc.DevicePluginAsyncStub]:
     async with running_daemon(make_config(root, plugin_dir, **changes)):
         await listed(kubelet, [R3])
-        endpoint = next(one.endpoint for one in kubelet.registrations if one.resource_name == R3)
+        endpoint = next(
+            registration.endpoint for registration in kubelet.registrations if registration.resource_name == R3
+        )
         async with grpc.aio.insecure_channel(f"unix:{plugin_dir / endpoint}") as channel:
             yield pluginapi_grpc.DevicePluginStub(channel)
 
@@ -48,7 +50,7 @@ async def test_allocate_gives_the_seeds_variables_and_read_only_mounts(
 
     (container,) = response.container_responses
     assert dict(container.envs) == {"DEV_3_ID_0": "/node2/dev3/2", "DEV_3_ID_1": "/node2/dev3/3"}
-    assert [(one.container_path, one.host_path, one.read_only) for one in container.mounts] == [
+    assert [(mount.container_path, mount.host_path, mount.read_only) for mount in container.mounts] == [
         ("/node2/dev3/2", "/fakehw/node2/dev3/2", True),
         ("/node2/dev3/3", "/fakehw/node2/dev3/3", True),
     ]
@@ -113,7 +115,9 @@ async def test_a_request_that_is_no_protobuf_is_an_error_and_the_next_one_is_ser
 ) -> None:
     async with running_daemon(make_config(root, plugin_dir)):
         await listed(kubelet, [R3])
-        endpoint = next(one.endpoint for one in kubelet.registrations if one.resource_name == R3)
+        endpoint = next(
+            registration.endpoint for registration in kubelet.registrations if registration.resource_name == R3
+        )
         async with grpc.aio.insecure_channel(f"unix:{plugin_dir / endpoint}") as channel:
             for method in ("Allocate", "GetPreferredAllocation", "PreStartContainer"):
                 raw = channel.unary_unary(f"/v1beta1.DevicePlugin/{method}")

@@ -154,7 +154,7 @@ async def test_only_the_devices_of_the_named_host_are_served(
         await listed(kubelet, RESOURCES[:1])
 
         assert kubelet.devices(RESOURCES[0]) == {"node1-dev1-1": "Healthy"}
-        assert {one.resource_name for one in kubelet.registrations} == {RESOURCES[0]}
+        assert {registration.resource_name for registration in kubelet.registrations} == {RESOURCES[0]}
 
 
 async def test_logs_are_json_where_there_is_no_terminal_and_tell_the_story(

@@ -31,7 +31,7 @@ NODES = {
 
 
 async def allocate(plugin_dir: Path, kubelet: FakeKubelet, device_id: str) -> pluginapi.ContainerAllocateResponse:
-    endpoint = next(one.endpoint for one in kubelet.registrations if one.resource_name == R3)
+    endpoint = next(registration.endpoint for registration in kubelet.registrations if registration.resource_name == R3)
     request = pluginapi.AllocateRequest(
         container_requests=[pluginapi.ContainerAllocateRequest(devices_ids=[device_id])]
     )
@@ -52,7 +52,7 @@ async def test_no_device_node_but_a_harmless_one_is_given_to_a_container(
         answer = await allocate(plugin_dir, kubelet, "node2-dev3-1")
 
     assert not answer.devices
-    assert [one.host_path for one in answer.mounts] == [f"{root}/node2/dev3/1"]
+    assert [mount.host_path for mount in answer.mounts] == [f"{root}/node2/dev3/1"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mknod needs a capability")
@@ -110,8 +110,8 @@ async def test_every_mount_that_is_sent_is_a_real_directory_under_the_root_howev
                         assert error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT)
                         refused += 1
                     else:
-                        assert [one.host_path for one in answer.mounts] == [str(device)]
-                        assert all(one.read_only for one in answer.mounts)
+                        assert [mount.host_path for mount in answer.mounts] == [str(device)]
+                        assert all(mount.read_only for mount in answer.mounts)
                         given += 1
         finally:
             going = False

@@ -99,7 +99,9 @@ async def test_two_streams_both_see_the_latest_state(root: Path, plugin_dir: Pat
 
     async with running_daemon(make_config(root, plugin_dir)):
         await listed(kubelet, [R3])
-        endpoint = next(one.endpoint for one in kubelet.registrations if one.resource_name == R3)
+        endpoint = next(
+            registration.endpoint for registration in kubelet.registrations if registration.resource_name == R3
+        )
         async with grpc.aio.insecure_channel(f"unix:{plugin_dir / endpoint}") as channel, asyncio.timeout(10):
             stream = pluginapi_grpc.DevicePluginStub(channel).ListAndWatch(pluginapi.Empty())
             assert {one.ID: one.health for one in (await stream.read()).devices} == ALL_HEALTHY

@@ -103,7 +103,9 @@ async def test_a_device_swapped_for_a_link_is_refused_even_before_its_event_is_r
     monkeypatch.setattr(inotify, "_MASK", inotify.DELETE)  # a kernel that tells nothing of what happens here
     async with running_daemon(make_config(root, plugin_dir)):
         await listed(kubelet, [R3])
-        endpoint = next(one.endpoint for one in kubelet.registrations if one.resource_name == R3)
+        endpoint = next(
+            registration.endpoint for registration in kubelet.registrations if registration.resource_name == R3
+        )
         await shell("mv node2/dev3/2 .aside; ln -s / node2/dev3/2", root)
         request = pluginapi.AllocateRequest(
             container_requests=[pluginapi.ContainerAllocateRequest(devices_ids=["node2-dev3-2"])]

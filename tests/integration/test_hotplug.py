@@ -59,7 +59,7 @@ async def test_a_device_that_a_pod_holds_is_listed_unhealthy_until_the_pod_is_go
         assert kubelet.allocated(R2) == {"node2-dev2-1"}
 
         await shell("rm -r node2/dev2/1 node2/dev3/3", root)
-        await devices_are(kubelet, R3, {one: THREE[one] for one in ("node2-dev3-1", "node2-dev3-2")})
+        await devices_are(kubelet, R3, {device_id: THREE[device_id] for device_id in ("node2-dev3-1", "node2-dev3-2")})
         await devices_are(kubelet, R2, {"node2-dev2-1": "Unhealthy"})
         await shell("mkdir node2/dev2/1 && echo healthy > node2/dev2/1/health", root)
         await devices_are(kubelet, R2, {"node2-dev2-1": "Healthy"})
@@ -194,7 +194,7 @@ async def test_a_tree_replaced_by_rename_is_read_from_its_new_place(
     async with running_daemon(make_config(root, plugin_dir)):
         await listed(kubelet, [R3])
         await shell("cp -r fakehw new; rm -r new/node2/dev3/3; mv fakehw old; mv new fakehw", tmp_path)
-        await devices_are(kubelet, R3, {one: THREE[one] for one in ("node2-dev3-1", "node2-dev3-2")})
+        await devices_are(kubelet, R3, {device_id: THREE[device_id] for device_id in ("node2-dev3-1", "node2-dev3-2")})
         await shell("echo unhealthy > fakehw/node2/dev3/1/health", tmp_path)
         await kubelet.wait_for(lambda: kubelet.allocatable[R3] == 1, timeout=DEADLINE_S)
 

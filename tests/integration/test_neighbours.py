@@ -85,7 +85,9 @@ async def test_when_another_plugin_of_our_resource_ends_ours_registers_again(
 
         assert daemon.telemetry.registrations_ended[R3, "displaced"] == 1
         if can_ask:
-            assert [one.resource_name for one in kubelet.registrations].count(R2) == 1, "the kubelet had it still"
+            assert [registration.resource_name for registration in kubelet.registrations].count(R2) == 1, (
+                "the kubelet had it still"
+            )
 
 
 @pytest.mark.parametrize("can_ask", [True, False], ids=["PodResources answers", "nobody to ask"])

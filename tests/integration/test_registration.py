@@ -28,7 +28,7 @@ FULL = {R1: 0, R2: 1, R3: 3}
 
 
 def is_full(kubelet: FakeKubelet) -> bool:
-    return dict(kubelet.allocatable) == FULL and all(kubelet.live_streams(one) == 1 for one in RESOURCES)
+    return dict(kubelet.allocatable) == FULL and all(kubelet.live_streams(resource) == 1 for resource in RESOURCES)
 
 
 def own_sockets(plugin_dir: Path) -> list[str]:
@@ -112,7 +112,7 @@ async def test_a_plugin_socket_that_somebody_deletes_is_replaced(
     """Contract RS-5: the second of the three signals, alone."""
     async with running_daemon(make_config(root, plugin_dir)):
         await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
-        gone = next(one.endpoint for one in kubelet.registrations if one.resource_name == R3)
+        gone = next(registration.endpoint for registration in kubelet.registrations if registration.resource_name == R3)
         (plugin_dir / gone).unlink()
 
         await kubelet.wait_for(lambda: len(kubelet.registrations) == 4 and is_full(kubelet), timeout=DEADLINE_S)
@@ -134,7 +134,7 @@ async def test_a_stream_that_the_kubelet_drops_is_registered_again(
             await other.stop()
             await kubelet.wait_for(lambda: len(kubelet.registrations) == 5 and is_full(kubelet), timeout=DEADLINE_S)
 
-            assert [one.resource_name for one in kubelet.registrations].count(R3) == 3
+            assert [registration.resource_name for registration in kubelet.registrations].count(R3) == 3
 
 
 class Registry(pluginapi_grpc.RegistrationServicer):
@@ -235,7 +235,9 @@ async def test_one_resource_that_is_refused_does_not_take_the_others_down(
     monkeypatch.setattr(registration, "register", refuse_one)
     async with running_daemon(make_config(root, plugin_dir)) as daemon:
         await listed(kubelet, [R1, R3])
-        await kubelet.wait_for(lambda: any(one.error for one in kubelet.registrations), timeout=DEADLINE_S)
+        await kubelet.wait_for(
+            lambda: any(registration.error for registration in kubelet.registrations), timeout=DEADLINE_S
+        )
 
         assert daemon.device_plugin.sessions[R3].is_ready
         assert not daemon.is_ready
@@ -265,7 +267,9 @@ async def test_stopping_removes_the_sockets_and_sends_no_empty_list(
     """Contract RS-2: an empty list at the end would turn capacity to 0 as well."""
     async with running_daemon(make_config(root, plugin_dir)):
         await kubelet.wait_for(lambda: is_full(kubelet), timeout=DEADLINE_S)
-    await kubelet.wait_for(lambda: not any(kubelet.live_streams(one) for one in RESOURCES), timeout=DEADLINE_S)
+    await kubelet.wait_for(
+        lambda: not any(kubelet.live_streams(resource) for resource in RESOURCES), timeout=DEADLINE_S
+    )
 
     assert own_sockets(plugin_dir) == []
     assert kubelet.capacity[R3] == 3

@@ -136,7 +136,9 @@ async def test_a_stream_that_ends_is_a_new_registration_and_the_others_do_not_no
         (rpc / "list_and_watch").unlink()
         await kubelet.wait_for(lambda: kubelet.allocatable[R3] == 3, timeout=DEADLINE_S)
         assert kubelet.allocatable["myplugin.io/mydevice-2"] == 1
-        assert [one.resource_name for one in kubelet.registrations].count("myplugin.io/mydevice-2") == 1
+        assert [registration.resource_name for registration in kubelet.registrations].count(
+            "myplugin.io/mydevice-2"
+        ) == 1
 
 
 async def test_a_registration_fails_and_is_tried_again(

@@ -68,7 +68,7 @@ def test_the_seeds_topology_is_what_the_seed_says(host: str, devices: dict[str, 
 
     assert resources == {R1, R2, R3}
     assert {resource: sorted(found) for resource, found in changes.items()} == devices
-    assert all(one.is_healthy for found in changes.values() for one in found.values() if one)
+    assert all(device.is_healthy for found in changes.values() for device in found.values() if device)
 
 
 def test_both_list_the_same_devices_with_the_same_words(tmp_path: Path) -> None:
@@ -87,13 +87,18 @@ nodes:
     root = tmp_path / "tree"
     command("build", "--spec", str(spec), root=root)
 
-    written = {one["id"]: one for one in json.loads(command("list", "-o", "json", root=root))}
+    written = {record["id"]: record for record in json.loads(command("list", "-o", "json", root=root))}
     _, changes = read(root)
     read_back = {
-        one.id: {"health": one.health.value.lower(), "numa_node": one.numa_node, "reason": one.reason, "path": one.path}
+        device.id: {
+            "health": device.health.value.lower(),
+            "numa_node": device.numa_node,
+            "reason": device.reason,
+            "path": device.path,
+        }
         for found in changes.values()
-        for one in found.values()
-        if one
+        for device in found.values()
+        if device
     }
 
     assert changes.keys() == {"example.org/mydevice-1", "nvidia.com/gpu"}

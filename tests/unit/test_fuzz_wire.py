@@ -43,7 +43,7 @@ def ask(root: Path, method: str, request: bytes) -> bytes:
     devices_listed = device_list.DeviceList()
     inventory = Inventory("myplugin.io/mydevice-3", devices_listed)
     devices = [make_device(1), make_device(2, health=Health.UNHEALTHY), make_device(3, numa_node=1)]
-    inventory.apply({one.id: one for one in devices})
+    inventory.apply({device.id: device for device in devices})
     given_out: list[Iterable[str]] = []
     one = servicer.DevicePluginServicer(
         inventory,
@@ -88,7 +88,7 @@ def test_allocate_names_nothing_but_directories_of_its_own_devices(containers: l
     try:
         answer = pluginapi.AllocateResponse.FromString(ask(root, "allocate", request.SerializeToString()))
     except Refused:
-        assert not all(one in good for ids in containers for one in ids)
+        assert not all(device_id in good for ids in containers for device_id in ids)
         return
     assert len(answer.container_responses) == len(containers)
     for container in answer.container_responses:

@@ -8,7 +8,6 @@ endpoint          one gRPC server on one socket
 registration      the Register call
 servicer          the five calls that a kubelet makes
 device_list       what ListAndWatch sends, kept encoded by `wire`
-allocation        what a container gets, and which devices suit it best
 pod_resources     what the kubelet says of devices: who holds them, which it takes for healthy
 rpc_faults        faults of the protocol, played on request
 """
@@ -17,8 +16,9 @@ from __future__ import annotations
 
 
 def load(*, pod_resources: bool) -> None:
-    """Load the messages that are read only after a registration, so that no call of the kubelet waits for it."""
-    import kubeletapi.deviceplugin.v1beta1.api_pb2  # with the first Allocate
+    """Load what is needed only after a registration, so that no call of the kubelet waits for it."""
+    import fakehw_plugin.allocation  # noqa: F401  # with the first Allocate, as are its messages
+    import kubeletapi.deviceplugin.v1beta1.api_pb2
 
     if pod_resources:
         import kubeletapi.podresources.v1.api_pb2  # noqa: F401  # with the first device that vanishes

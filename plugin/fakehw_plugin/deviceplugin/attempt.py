@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,15 +10,19 @@ if TYPE_CHECKING:
     from fakehw_plugin.endpoint import Endpoint
 
 
-@dataclass(slots=True)
 class Attempt:
     """Serving on `endpoint` for the kubelet that `directory` had as `identity` when this began."""
 
-    endpoint: Endpoint[DevicePluginServicer]
-    directory: KubeletDirectory
-    identity: Identity
-    dropped: str | None = None
-    """Why the kubelet is known to have us no more, though nothing of ours has ended."""
+    __slots__ = ("directory", "dropped", "endpoint", "identity")
+
+    def __init__(
+        self, endpoint: Endpoint[DevicePluginServicer], directory: KubeletDirectory, identity: Identity
+    ) -> None:
+        self.endpoint = endpoint
+        self.directory = directory
+        self.identity = identity
+        self.dropped: str | None = None
+        """Why the kubelet is known to have us no more, though nothing of ours has ended."""
 
     @property
     def has_stream(self) -> bool:

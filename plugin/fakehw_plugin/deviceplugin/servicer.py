@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import grpc
 
-from fakehw_plugin import allocation, errors, slices
+from fakehw_plugin import errors, slices
 from fakehw_plugin.device import MAX_ID_LENGTH
 from fakehw_plugin.deviceplugin import wire
 from fakehw_plugin.tree import attributes, descent
@@ -139,6 +139,7 @@ class DevicePluginServicer:
 
     async def get_preferred_allocation(self, request: bytes, context: Context) -> bytes:
         """Choose for each container; never an error, because that would fail the pod (contract GP-4, PIT-15)."""
+        from fakehw_plugin import allocation
         from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
         response = pluginapi.PreferredAllocationResponse()
@@ -158,6 +159,7 @@ class DevicePluginServicer:
         The same device may be asked for again (contract AL-4, PIT-12). A device that is unknown, unhealthy or not a
         real directory at this moment is refused by name, which fails the pod (contract ADM-2).
         """
+        from fakehw_plugin import allocation
         from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
         resource = self._inventory.resource_name
