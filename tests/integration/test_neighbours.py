@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fakehw_plugin.deviceplugin.directory import Departure
+    from fakehw_plugin.deviceplugin.newcomers import Departure
 
 R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (2, 3))
 

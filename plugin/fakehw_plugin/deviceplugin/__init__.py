@@ -2,7 +2,7 @@
 
 plugin            all sessions of a node, opened and closed with the inventories
 session           one resource: wait, serve, register, live; an `attempt` is one life of it
-neighbours        other plugins: when one ends, the kubelet may have dropped us with it
+neighbours        other plugins: when one ends, the kubelet may have dropped us with it; `newcomers` knows them
 directory         the kubelet's directory: is a kubelet there, and is it still the same one?
 endpoint          one gRPC server on one socket
 registration      the Register call

@@ -1,4 +1,4 @@
-"""The kubelet's device-plugin directory: is a kubelet listening there, and is it still the same one? Who else is there?
+"""The kubelet's device-plugin directory: is a kubelet listening there, and is it still the same one?
 
 A kubelet is told from the next by `(device, inode, ctime)` of its socket: inode numbers alone are used again at once
 (contract PIT-2). inotify says when to look; where there is none to be had, a look a second does.
@@ -11,10 +11,10 @@ import contextlib
 import os
 import socket
 import stat
-import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import inotify, logs
+from fakehw_plugin.deviceplugin.newcomers import Newcomers
 from fakehw_plugin.tree.mounts import MountWatch
 from kubeletapi.deviceplugin.v1beta1 import constants
 
@@ -23,13 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Identity = tuple[int, int, int]
-
-
-class Departure(NamedTuple):
-    """A plugin came while we looked, and went; times on the monotonic clock."""
-
-    arrived_at: float
-    left_at: float
 
 
 _FIRST_RETRY_S: Final = 0.001
@@ -45,14 +38,8 @@ class KubeletDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.socket_path = path / constants.KUBELET_SOCKET
-        self.newcomers: dict[str, float] = {}
-        """Sockets of other plugins that appeared while we looked, and when, on the monotonic clock."""
+        self.newcomers = Newcomers(path)
         self._subscribers: set[Callable[[], None]] = set()
-        self._own: set[str] = set()
-        self._residents: set[str] | None = None
-        """Sockets of other plugins that were there when we first looked; None before that."""
-        self._departure: Departure | None = None
-        self._departed = asyncio.Event()
         self._waiting_for = ""
         self._remounted = False
         self._log = logs.get_logger(plugin_dir=str(path))
@@ -102,14 +89,14 @@ class KubeletDirectory:
                         self._log.warning("plugin_dir_not_ready", reason="no such directory")
                 else:
                     missing_said = False
-                    self._take_stock()
+                    self.newcomers.take_stock()
                     self.wake_all()
                     await self._follow(watch)
                     if self._remounted:
                         self._log.info("plugin_dir_remounted")
                         continue
             await asyncio.sleep(_LOOK_EVERY_S)
-            self._take_stock()
+            self.newcomers.take_stock()
             self.wake_all()
 
     def _mount_watch(self, watch: inotify.Watcher[KubeletDirectory]) -> MountWatch:
@@ -127,69 +114,13 @@ class KubeletDirectory:
                 if not event.name and event.mask & (inotify.GONE | inotify.IGNORED):
                     self.wake_all()
                     return
-                self._note(event.name, event.mask)
+                if event.mask & _GOING:
+                    self.newcomers.went(event.name)
+                elif event.mask & _COMING:
+                    self.newcomers.came(event.name)
             if watch.take_overflow():
-                self._take_stock()
+                self.newcomers.take_stock()
             self.wake_all()
-
-    # Who else is there.
-
-    def claim(self, name: str) -> None:
-        """Take note that this socket is our own, until it is gone."""
-        self._own.add(name)
-
-    def note_departure(self, name: str) -> None:
-        """Take note that a newcomer is gone."""
-        if (arrived_at := self.newcomers.pop(name, None)) is not None:
-            before = self._departure.arrived_at if self._departure else 0.0
-            self._departure = Departure(max(arrived_at, before), time.monotonic())
-            self._departed.set()
-
-    def take_departure(self) -> Departure | None:
-        """Return the last departure of a newcomer since this was last asked, or None."""
-        self._departed.clear()
-        departure, self._departure = self._departure, None
-        return departure
-
-    async def wait_departure(self, timeout_s: float) -> None:
-        """Wait until a newcomer goes, for `timeout_s` seconds at most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._departed.wait()
-
-    def _note(self, name: str, mask: int) -> None:
-        if not name or name == constants.KUBELET_SOCKET:
-            return
-        if mask & _GOING:
-            self._own.discard(name)
-            (self._residents or set()).discard(name)
-            self.note_departure(name)
-        elif mask & _COMING and name not in self._own and self._is_socket(name):
-            self.newcomers[name] = time.monotonic()
-
-    def _take_stock(self) -> None:
-        """Find out who is there, where events may have been missed."""
-        try:
-            names = set(os.listdir(self.path)) - {constants.KUBELET_SOCKET}  # noqa: PTH208  # names, not paths
-        except OSError:
-            return
-        self._own &= names
-        others = {name for name in names - self._own if self._is_socket(name)}
-        if self._residents is None:
-            self._residents = others
-        self._residents &= others
-        for name in self.newcomers.keys() - others:
-            self.note_departure(name)
-        for name in others - self._residents - self.newcomers.keys():
-            self.newcomers[name] = time.monotonic()
-
-    def _is_socket(self, name: str) -> bool:
-        try:
-            return stat.S_ISSOCK((self.path / name).lstat().st_mode)
-        except OSError:
-            return False
-
-    # The kubelet.
 
     async def wait_listening(self) -> Identity:
         """Wait until a kubelet takes connections and return its identity.

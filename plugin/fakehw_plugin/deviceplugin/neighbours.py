@@ -18,7 +18,8 @@ from fakehw_plugin import endpoint, logs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fakehw_plugin.deviceplugin.directory import Departure, KubeletDirectory
+    from fakehw_plugin.deviceplugin.directory import KubeletDirectory
+    from fakehw_plugin.deviceplugin.newcomers import Departure
     from fakehw_plugin.deviceplugin.pod_resources import Device, PodResources
     from fakehw_plugin.deviceplugin.session import Session
 
@@ -47,6 +48,7 @@ class Neighbours:
         self, directory: KubeletDirectory, sessions: Mapping[str, Session], pod_resources: PodResources
     ) -> None:
         self._directory = directory
+        self._newcomers = directory.newcomers
         self._sessions = sessions
         self._pod_resources = pod_resources
         self._can_ask = True
@@ -69,19 +71,19 @@ class Neighbours:
         """Wait until a newcomer is gone; None if none went within `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while True:
-            is_probing = not self._can_ask and self._directory.newcomers
+            is_probing = not self._can_ask and len(self._newcomers.present) > 0
             if is_probing:
                 self._probe()
-            if (departure := self._directory.take_departure()) is not None:
+            if (departure := self._newcomers.take_departure()) is not None:
                 return departure
             if (rest_s := deadline - time.monotonic()) <= 0:
                 return None
-            await self._directory.wait_departure(min(rest_s, PROBE_EVERY_S) if is_probing else rest_s)
+            await self._newcomers.wait_departure(min(rest_s, PROBE_EVERY_S) if is_probing else rest_s)
 
     def _probe(self) -> None:
-        for name in tuple(self._directory.newcomers):
+        for name in tuple(self._newcomers.present):
             if endpoint.is_dead(self._directory.path / name):
-                self._directory.note_departure(name)
+                self._newcomers.went(name)
 
     async def _look(self, departure: Departure | None) -> None:
         """Have those register again that were registered when a neighbour went and that the kubelet does not have."""

@@ -121,7 +121,7 @@ class Session:
         resource = self.inventory.resource_name
         servicer = self._make_servicer(on_streams=self._wake.set)
         own = endpoint.Endpoint(self._directory.path, resource, servicer)
-        self._directory.claim(own.name)
+        self._directory.newcomers.claim(own.name)
         async with own as serving:
             attempt = self._attempt = Attempt(serving, self._directory, identity)
             self.state = State.REGISTER

@@ -1,0 +1,83 @@
+"""Who came into the kubelet's directory after us, and went."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from fakehw_plugin.deviceplugin.newcomers import Newcomers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def bind(directory: Path, name: str) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(directory / name))
+
+
+def test_one_that_comes_and_goes_is_a_departure_once(short_dir: Path) -> None:
+    newcomers = Newcomers(short_dir)
+    bind(short_dir, "other.sock")
+    newcomers.came("other.sock")
+    assert set(newcomers.present) == {"other.sock"}
+
+    newcomers.went("other.sock")
+
+    departure = newcomers.take_departure()
+    assert departure is not None
+    assert departure.arrived_at <= departure.left_at
+    assert newcomers.take_departure() is None
+    assert not newcomers.present
+
+
+def test_neither_we_nor_the_kubelet_nor_a_file_are_newcomers(short_dir: Path) -> None:
+    newcomers = Newcomers(short_dir)
+    newcomers.claim("own.sock")
+    for name in ("own.sock", "kubelet.sock"):
+        bind(short_dir, name)
+    (short_dir / "kubelet_internal_checkpoint").write_text("{}")
+    for name in ("own.sock", "kubelet.sock", "kubelet_internal_checkpoint", "gone.sock"):
+        newcomers.came(name)
+        newcomers.went(name)
+
+    assert newcomers.take_departure() is None
+
+
+def test_who_was_there_before_us_is_no_newcomer_and_comes_as_one_again(short_dir: Path) -> None:
+    bind(short_dir, "resident.sock")
+    newcomers = Newcomers(short_dir)
+    newcomers.take_stock()
+    assert not newcomers.present
+    newcomers.went("resident.sock")
+    assert newcomers.take_departure() is None
+
+    newcomers.came("resident.sock")
+
+    assert set(newcomers.present) == {"resident.sock"}
+
+
+def test_what_happened_unseen_is_found_out(short_dir: Path) -> None:
+    newcomers = Newcomers(short_dir)
+    newcomers.take_stock()
+    bind(short_dir, "other.sock")
+    newcomers.take_stock()
+    assert set(newcomers.present) == {"other.sock"}
+    (short_dir / "other.sock").unlink()
+    newcomers.take_stock()
+
+    assert newcomers.take_departure() is not None
+
+
+def test_several_departures_are_one_that_covers_them(short_dir: Path) -> None:
+    newcomers = Newcomers(short_dir)
+    for name in ("a.sock", "b.sock"):
+        bind(short_dir, name)
+        newcomers.came(name)
+    arrived = dict(newcomers._arrived_at)
+    newcomers.went("b.sock")
+    newcomers.went("a.sock")
+
+    departure = newcomers.take_departure()
+    assert departure is not None
+    assert departure.arrived_at == max(arrived.values())
