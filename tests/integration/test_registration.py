@@ -12,8 +12,8 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from fakehw_plugin import socket_path
-from fakehw_plugin.deviceplugin import directory, endpoint, session
+from fakehw_plugin import endpoint, socket_path
+from fakehw_plugin.deviceplugin import directory, session
 from fakekubelet import FakeKubelet, stub_plugin
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc

@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from fakehw_plugin.device import Health
+from fakehw_plugin.offer import Api
 from fakehw_plugin.tree import attributes, entries, names, reader
 from fakehw_plugin.tree.complaints import Complaints
 from fakehw_plugin.tree.device_reader import DeviceReader
@@ -87,7 +88,7 @@ def test_an_id_of_just_the_longest_length_is_taken_and_one_character_more_is_not
 def test_a_device_half_written_keeps_its_state_only_where_it_may_wait(tmp_path: Path, class_fd: int) -> None:
     known, complaints, parent = make_class(tmp_path)
     entry = entries.DeviceEntry(parent, 1, 3)
-    reading = DeviceReader(known, complaints)
+    reading = DeviceReader(known, complaints, NoWatch())  # type: ignore[arg-type]
     assert reading.read(class_fd, entry, may_wait=False)
     health = tmp_path / "node2/dev3/1/health"
 
@@ -105,7 +106,9 @@ def test_with_the_last_descriptors_a_device_is_read_right_or_not_at_all(tmp_path
     root = make_tree(tmp_path, "node2/dev3/1", "node2/dev3/2", hosts={"node2": "kind-worker2"})
     (root / "node2/dev3/1/numa_node").write_text("1\n")
     (root / "node2/dev3/resource").write_text("example.org/gpu\n")
-    read = reader.TreeReader(str(root), host="kind-worker2", domain="myplugin.io", watch=NoWatch())  # type: ignore[arg-type]
+    read = reader.TreeReader(
+        str(root), host="kind-worker2", domain="myplugin.io", api=Api.DEVICE_PLUGIN, watch=NoWatch()  # type: ignore[arg-type]
+    )  # fmt: skip  # in one line
     list(read.scan())
     before = {key: entry.device for key, entry in read.known.root.nodes["node2"].classes["dev3"].devices.items()}
     read.known.take_changes()
@@ -138,6 +141,6 @@ def test_with_the_last_descriptors_a_device_is_read_right_or_not_at_all(tmp_path
         key: entry.device for key, entry in read.known.root.nodes["node2"].classes["dev3"].devices.items()
     } == before
     assert read.known.take_changes() == {}
-    assert read.known.resources == {"example.org/gpu"}
+    assert read.known.offers == {"example.org/gpu"}
     list(read.scan())
     assert read.known.take_changes() == {}
