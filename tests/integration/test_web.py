@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 from typing import TYPE_CHECKING
 
@@ -157,16 +158,27 @@ async def test_the_client_with_the_most_connections_makes_room(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        pytest.param(
-            b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 500_000 + b"\r\n\r\n", 431, id="half a megabyte of header"
-        ),
-        pytest.param(b"POST /healthz HTTP/1.1\r\n\r\n" + b"x" * 500_000, 405, id="half a megabyte of body"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 10_000, 431, id="a header without end"),
+        pytest.param(b"POST /healthz HTTP/1.1\r\n\r\n", 405, id="a long body"),
     ],
 )
 async def test_a_refusal_reaches_a_client_that_is_still_sending(request_: bytes, status: int) -> None:
     """What is unread when a connection is closed resets it, and the client never sees why."""
+
+    loop = asyncio.get_running_loop()
+
+    def send_on() -> bytes:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S) as client:
+            client.sendall(request_)
+            select.select([client], [], [], DEADLINE_S)  # it is answered already
+            for _ in range(20):
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()  # the server has its turn
+                client.sendall(b"x" * 10_000)
+            client.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
     async with web.WebServer(("127.0.0.1", 0), {"/healthz": lambda: web.Answer(200, b"ok\n")}) as server:
-        answer = await asyncio.to_thread(ask_slowly, server.port, request_)
+        answer = await asyncio.to_thread(send_on)
 
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
 

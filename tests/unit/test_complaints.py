@@ -80,6 +80,14 @@ def test_a_directory_of_rubbish_does_not_silence_the_others(desk: Desk) -> None:
     assert len(desk.read("/t/n/other/1", bad("/t/n/other/1"))) == 1
 
 
+def test_that_something_is_not_told_is_said_again_once_all_was_mended(desk: Desk) -> None:
+    for _ in range(2):
+        told = [line for number in range(60) for line in desk.read(f"/t/n/c/x{number}", bad(f"/t/n/c/x{number}"))]
+        assert [event for event, *_ in told].count("complaints_limited") == 1
+        for number in range(60):
+            desk.read(f"/t/n/c/x{number}", {})
+
+
 def test_a_tree_of_rubbish_is_told_up_to_a_limit_and_again_once_there_is_room(desk: Desk) -> None:
     for directory in range(100):
         for number in range(complaints.MAX_OF_A_DIRECTORY):

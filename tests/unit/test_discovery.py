@@ -420,3 +420,31 @@ def test_a_tree_that_stays_away_is_told_once_and_again_after_it_was_there(seed: 
 
     seed.rename(str(ROOT), "/elsewhere")
     assert [event for event, *_ in complaints_of(desk)] == ["tree_not_ready"]
+
+
+def test_what_was_waited_for_is_waited_for_once(seed: FakeFilesystem) -> None:
+    """A deadline that stood would have the tree read without a pause."""
+    desk = Desk()
+    assert desk.scanner.next_deadline is None
+    (ROOT / "node2/dev3/2/health").write_text("")
+    desk.tell("node2/dev3/2/health", inotify.MODIFY)
+    assert desk.scanner.next_deadline == desk.now + scanner.WRITING_S
+
+    desk.wait(scanner.WRITING_S)
+
+    assert desk.health("node2-dev3-2") is Health.UNHEALTHY
+    assert desk.scanner.next_deadline is None
+
+
+def test_the_next_deadline_is_the_first_of_all(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    (ROOT / "node2/dev3/2/health").write_text("")
+    desk.tell("node2/dev3/2/health", inotify.MODIFY)
+    seed.remove_object(str(ROOT / "node2/dev3/1/health"))
+    desk.tell("node2/dev3/1/health", inotify.DELETE)
+
+    assert desk.scanner.next_deadline == desk.now + scanner.APPEARING_S
+    desk.wait(scanner.APPEARING_S)
+    assert desk.health("node2-dev3-1") is Health.UNHEALTHY
+    assert desk.health("node2-dev3-2") is Health.HEALTHY
+    assert desk.scanner.next_deadline == desk.now - scanner.APPEARING_S + scanner.WRITING_S

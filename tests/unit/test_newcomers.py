@@ -5,7 +5,10 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from fakehw_plugin.deviceplugin.newcomers import Newcomers
+import pytest
+
+from fakehw_plugin.deviceplugin import neighbours
+from fakehw_plugin.deviceplugin.newcomers import Departure, Newcomers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,3 +84,19 @@ def test_several_departures_are_one_that_covers_them(short_dir: Path) -> None:
     departure = newcomers.take_departure()
     assert departure is not None
     assert departure.arrived_at == max(arrived.values())
+
+
+@pytest.mark.parametrize(
+    ("arrived_at", "left_at", "concerns"),
+    [
+        pytest.param(101, 200, True, id="it came and went after us"),
+        pytest.param(95, 200, True, id="it made its socket with us, and may have registered after us"),
+        pytest.param(80, 200, False, id="it was there long before us"),
+        pytest.param(80, 90, False, id="it was gone before us"),
+        pytest.param(95, 99, False, id="it went before we were registered"),
+    ],
+)
+def test_only_a_plugin_that_may_have_registered_after_us_may_have_taken_our_place(
+    arrived_at: float, left_at: float, concerns: bool
+) -> None:
+    assert neighbours._concerns(Departure(arrived_at, left_at), live_since=100) is concerns

@@ -47,3 +47,7 @@ def test_a_resource_of_several_nodes_comes_once_and_as_early_as_it_may() -> None
 
 def test_what_has_no_device_comes_last() -> None:
     assert numbers(changes("b/dev9"), offer(1), offer(2)) == [9, 1, 2]
+
+
+def test_a_resource_of_several_nodes_has_the_turn_of_the_first_of_them() -> None:
+    assert numbers(changes("a/dev5", "z/dev5", "b/dev1")) == [5, 1]

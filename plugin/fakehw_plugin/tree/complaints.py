@@ -55,7 +55,6 @@ class Complaints:
             self._count += len(told)
         elif standing is not None and not standing:
             del self._standing[directory]
-        if not found and was:
             self._limited.discard(directory)
 
     def names(self, directory: str) -> Collection[str]:
