@@ -100,6 +100,18 @@ def load() -> None:
         getattr(_final, level)(event, **values)
 
 
+def preload() -> None:
+    """Import what `load` needs, so that it takes no time; from any thread. Nothing if nothing is deferred."""
+    if (waiting := _waiting) is None:
+        return
+    with contextlib.nullcontext() if _is_console(waiting.format, _standard_error()) else _without_rich():
+        import structlog  # noqa: F401  # it is in sys.modules then
+
+
+def _is_console(format_: str, out: TextIO | LogSink) -> bool:
+    return format_ == "console" or (format_ == "auto" and out.isatty())
+
+
 def _current() -> Any:
     import structlog
 
@@ -119,7 +131,7 @@ def _without_rich() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules["rich"]
+        sys.modules.pop("rich", None)
 
 
 def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | None = None) -> None:
@@ -131,7 +143,7 @@ def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | No
     import logging
 
     out = stream or _standard_error()
-    console = format_ == "console" or (format_ == "auto" and out.isatty())
+    console = _is_console(format_, out)
     with contextlib.nullcontext() if console else _without_rich():
         import structlog
 

@@ -4,7 +4,8 @@ It should be registered as soon as it can. All that is done for that is named he
 
 - `cli` imports nothing but the configuration, so that `--help` and a bad flag are answered at once;
 - structlog loads after the first registration: the lines wait, with their times (`logs.defer`);
-- so do metrics, the web server, protobuf, the kubelet's messages and all that answers its calls (`deviceplugin.load`);
+- so do metrics, the web server, protobuf, the kubelet's messages and all that answers its calls (`deviceplugin.load`),
+  in a thread, so that the loop does not stand still meanwhile;
 - Register and the list of devices are encoded by hand (`deviceplugin.wire`), so that protobuf can wait;
 - the garbage collector is off until all is loaded: it would look through the same modules again and again. What is
   there then is frozen, because it stays;
@@ -59,6 +60,8 @@ def run(config: Config, *, log_level: str, log_format: str) -> None:
     logs.defer(level=log_level, format_=log_format)
     gc.disable()
     try:
+        import fakehw_plugin.daemon  # noqa: F401  # before there is a loop, for which it would be one long turn
+
         asyncio.run(_serve(config))
     finally:
         gc.enable()
@@ -88,27 +91,35 @@ async def _run(daemon: Daemon) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
                 await daemon.first_live.wait()
-        _load_the_rest(daemon.config)
+        # In a thread, because loading takes longer than anybody in the loop should have to wait.
+        version = await asyncio.to_thread(_load_the_rest, daemon.config)
+        logs.load()
+        gc.freeze()
+        gc.enable()
         if daemon.config.http is not None:
-            await _serve_web(daemon, daemon.config.http)
+            await _serve_web(daemon, daemon.config.http, version)
 
 
-def _load_the_rest(config: Config) -> None:
-    from fakehw_plugin import deviceplugin
-
-    logs.load()
-    deviceplugin.load(pod_resources=config.pod_resources is not None)
-    gc.freeze()
-    gc.enable()
-
-
-async def _serve_web(daemon: Daemon, address: tuple[str, int]) -> None:
-    """Serve metrics and probes; a port that is taken is the world not being ready."""
+def _load_the_rest(config: Config) -> str:
+    """Import what is needed from now on; return the version of the distribution, which is read from files."""
     from importlib import metadata
 
+    from fakehw_plugin import deviceplugin
+
+    logs.preload()
+    deviceplugin.load(pod_resources=config.pod_resources is not None)
+    if config.http is None:
+        return ""
+    from fakehw_plugin import metrics, web  # noqa: F401  # what _serve_web takes
+
+    return metadata.version("fakehw")
+
+
+async def _serve_web(daemon: Daemon, address: tuple[str, int], version: str) -> None:
+    """Serve metrics and probes; a port that is taken is the world not being ready."""
     from fakehw_plugin import metrics, web
 
-    pages, log = metrics.pages(daemon, version=metadata.version("fakehw")), logs.get_logger()
+    pages, log = metrics.pages(daemon, version=version), logs.get_logger()
     while True:
         try:
             async with web.WebServer(address, pages):
