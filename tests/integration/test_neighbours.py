@@ -41,6 +41,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "FIRST_LOOK_S", 0.01)
     monkeypatch.setattr(neighbours, "LOOK_EVERY_S", 0.5)
     monkeypatch.setattr(neighbours, "PROBE_EVERY_S", 0.1)
+    monkeypatch.setattr(neighbours, "YOUNG_S", 0.0)
     monkeypatch.setattr(neighbours, "SETTLING_S", (0.1, 0.3, 0.6))
 
 

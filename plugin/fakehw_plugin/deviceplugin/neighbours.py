@@ -34,6 +34,9 @@ its socket."""
 SETTLING_S: Final = (0.5, 1.5, 5.0)
 """When we look after a neighbour went: its socket goes first, its stream a little later."""
 
+YOUNG_S: Final = 5.0
+"""For how long the kubelet may not have read the list of a new registration, and is not to be suspected."""
+
 TOGETHER_S: Final = 10.0
 """How long before us a plugin may have made the socket that it registered after us: all start with the kubelet."""
 
@@ -103,7 +106,12 @@ class Neighbours:
         dropped = set()
         served = {resource for resource, _ in allocatable or ()}
         for resource, session in self._sessions.items():
-            if session.live_since is None or (departure is not None and not _concerns(departure, session.live_since)):
+            if session.live_since is None:
+                continue
+            if departure is None:
+                if time.monotonic() - session.live_since < YOUNG_S:
+                    continue
+            elif not _concerns(departure, session.live_since):
                 continue
             if allocatable is None:
                 dropped.add(resource)
