@@ -125,6 +125,15 @@ def is_directory(name: str, *, dir_fd: int) -> bool:
         return False
 
 
+def is_there(name: str, *, dir_fd: int) -> bool:
+    """Tell whether there is anything at `name`."""
+    try:
+        os.lstat(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def make_missing(parts: tuple[str, ...], *, dir_fd: int) -> None:
     """Make the directories `parts`, one below the other, as far as they are missing."""
     with contextlib.ExitStack() as stack:

@@ -28,7 +28,9 @@ def is_likely(parts: tuple[str, ...], *, root_fd: int) -> bool:
     """
     if len(parts) == len(_LEVELS):
         with directory.opened_below(root_fd, parts[:-1]) as fd:
-            if layout.RESOURCE in directory.names(fd):
+            if directory.is_there(
+                layout.RESOURCE, dir_fd=fd
+            ):  # looked for, not listed: a class may have 10,000 devices
                 return True
     with directory.opened_below(root_fd, parts) as fd:
         return _is_likely(fd, len(parts) - 1)

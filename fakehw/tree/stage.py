@@ -229,7 +229,7 @@ class _Mover:
         with contextlib.suppress(OSError):
             place_fd = self._places.open(move.parts[:-1])
             private_fd = self._private.open(move.private[:-1])
-            is_private = _is_there(move.private[-1], private_fd)
+            is_private = directory.is_there(move.private[-1], dir_fd=private_fd)
             if not move.is_inward:
                 if is_private:
                     os.rename(move.private[-1], name, src_dir_fd=private_fd, dst_dir_fd=place_fd)
@@ -266,14 +266,6 @@ class _Mover:
             # are, and whoever watches sees them go.
             directory.copy(name, dir_fd=place_fd, to=to, to_fd=private_fd)
             directory.remove(name, dir_fd=place_fd)
-
-
-def _is_there(name: str, dir_fd: int) -> bool:
-    try:
-        os.lstat(name, dir_fd=dir_fd)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 class _Parents:
