@@ -241,13 +241,13 @@ class Copy:
         before = path.read_bytes()
         path.write_bytes(before[: mutant.start] + mutant.text.encode() + before[mutant.end :])
         try:
-            for file in files:
-                limit_s = SLACK_S + 5 * known.took[Path(file).name]
-                code, output = self.pytest("-x", "-n0", file, limit_s=limit_s)
-                if code == -1 or "Timeout (>" in output or "Failed: Timeout" in output:
-                    return "time limit", Path(file).name
-                if code not in (0, 5):
-                    return "killed", Path(file).name
+            limit_s = SLACK_S + 5 * sum(known.took[Path(file).name] for file in files)
+            code, output = self.pytest("-x", "-n0", *files, limit_s=limit_s)
+            if code == -1 or "Timeout (>" in output or "Failed: Timeout" in output:
+                return "time limit", ""
+            if code not in (0, 5):
+                failed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
+                return "killed", failed[0].partition("::")[2][:80] if failed else output[-80:]
         finally:
             path.write_bytes(before)
         return "survived", ", ".join(Path(file).name for file in files)
