@@ -182,7 +182,7 @@ def _compare_node(
         elif _is_free(plan, class_path, actual):
             if found_class is None:
                 plan.steps.append(Add(class_path, wanted))
-            elif _is_one(plan, class_path, "class", is_likely=bool(old_classes) or found_class.is_likely):
+            elif _is_one(plan, class_path, "class", is_likely=bool(old_classes) or found_class.is_likely(name)):
                 _compare_class(plan, class_path, wanted, found_class, old_classes, actual)
 
 
@@ -283,7 +283,7 @@ def _leave_class(plan: Plan, path: TreePath, found: FoundClass, before: Sequence
         return
     for number, device in sorted(found.devices.items()):
         _leave_device(plan, TreePath(path.node, path.class_name, number), device, is_ours=number in ours)
-    if not found.devices and found.is_likely:
+    if not found.devices and found.is_likely(path.class_name):
         plan.kept.append(Line("kept", path, f"({foreign} in it is by hand)" if before else "(added by hand)"))
 
 

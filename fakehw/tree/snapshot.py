@@ -70,12 +70,15 @@ class FoundClass:
     settings: dict[str, Value] = field(default_factory=dict)
     """What the files of layout.SETTINGS say that are there."""
 
-    @property
-    def is_likely(self) -> bool:
-        """Tell whether this is a class of a fake tree, and not some directory that happens to fit the names."""
-        if self.resource is not None or not (self.devices or self.foreign):
+    def has_sign(self, name: str) -> bool:
+        """Tell whether this says that it is a class of a fake tree: by resource, name, or the health of a device."""
+        if self.resource is not None or layout.class_number(name) is not None:
             return True
         return any(layout.HEALTH in device.attributes for device in self.devices.values())
+
+    def is_likely(self, name: str) -> bool:
+        """Tell whether this may be a class of a fake tree, and not some directory that happens to fit the names."""
+        return self.has_sign(name) or not (self.devices or self.foreign)
 
     def is_likely_device(self, number: int) -> bool:
         """Tell whether a device is one, and not some directory of that name; its health may have been removed."""
@@ -102,11 +105,14 @@ class FoundNode:
     foreign: tuple[str, ...] = ()
 
     @property
+    def has_sign(self) -> bool:
+        """Tell whether this says that it is a node of a fake tree: by its host, or by a class."""
+        return self.host is not None or any(found.has_sign(name) for name, found in self.classes.items())
+
+    @property
     def is_likely(self) -> bool:
-        """Tell whether this is a node of a fake tree, and not some directory that happens to fit the names."""
-        if self.host is not None or not (self.classes or self.foreign):
-            return True
-        return any(found.is_likely for found in self.classes.values())
+        """Tell whether this may be a node of a fake tree, and not some directory that happens to fit the names."""
+        return self.has_sign or not (self.classes or self.foreign)
 
     def all_foreign(self) -> Iterator[str]:
         """Yield everything in the node, by its path in it, that may be a person's own."""

@@ -367,6 +367,8 @@ class FakeTree:
             for more in node.all_foreign()
             if not node.is_likely or f"{name}/{more}" not in in_the_way
         ]
+        if not any(node.has_sign for node in actual.nodes.values()):
+            foreign += actual.nodes
         if foreign:
             raise InputError(
                 f"{self.root}: is not a fake tree: {min(foreign)} is no part of one: "

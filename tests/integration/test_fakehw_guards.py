@@ -21,6 +21,15 @@ def make_topology(**classes: object) -> fakehw.Topology:
     return fakehw.make_topology({"nodes": {"node2": {"host": "kind-worker2", "classes": classes}}})
 
 
+def put(root: Path, name: str) -> None:
+    """Make a file with something precious in it, or a directory where the name ends so."""
+    (root / name).parent.mkdir(parents=True)
+    if name.endswith("/"):
+        (root / name).mkdir()
+    else:
+        (root / name).write_text("precious")
+
+
 def everything(place: Path) -> dict[str, str]:
     return {
         str(path.relative_to(place)): path.read_text() if path.is_file() else "" for path in sorted(place.rglob("*"))
@@ -46,25 +55,23 @@ WRITERS = {
 }  # fmt: skip  # one row a writer
 
 
-@pytest.mark.parametrize("precious", ["photos/holidays/1/jpg", "photos/holidays/1/a b.jpg", "photos/holidays/1/x/y", "photos/1/x"])  # fmt: skip
+@pytest.mark.parametrize("precious", ["photos/holidays/1/jpg", "photos/holidays/1/a b.jpg", "photos/holidays/1/x/y", "photos/1/x", "photos/holidays/1/"])  # fmt: skip
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_root_that_is_no_fake_tree_is_refused_by_every_writer(tree: FakeTree, writer: str, precious: str):
-    (tree.root / precious).parent.mkdir(parents=True)
-    (tree.root / precious).write_text("precious")
+    put(tree.root, precious)
     (tree.root / "photos/holidays/1").mkdir(parents=True, exist_ok=True)
     before = everything(tree.root)
 
-    with pytest.raises(fakehw.InputError, match=r"tree: is not a fake tree: photos/.* is no part of one"):
+    with pytest.raises(fakehw.InputError, match=r"tree: is not a fake tree: photos.* is no part of one"):
         WRITERS[writer](tree)
     assert everything(tree.root) == before
 
 
-@pytest.mark.parametrize("precious", ["photos/holidays/1/jpg", "photos/1/x", "photos/readme"])
+@pytest.mark.parametrize("precious", ["photos/holidays/1/jpg", "photos/1/x", "photos/readme", "photos/holidays/1/"])
 @pytest.mark.parametrize("act", ["unplug", "set_health"])
 def test_what_does_not_look_like_a_device_is_left_alone_beside_those_that_do(tree: FakeTree, act: str, precious: str):
     tree.build(make_topology(dev3={"count": 1}))
-    (tree.root / precious).parent.mkdir(parents=True)
-    (tree.root / precious).write_text("precious")
+    put(tree.root, precious)
     before = everything(tree.root)
 
     for path in ("photos", "photos/holidays", "photos/holidays/1"):

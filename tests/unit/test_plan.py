@@ -314,20 +314,20 @@ def test_what_a_person_changed_or_added_is_there_afterwards(
     ("node", "kind"),
     [
         (FoundNode(None, {}, ("main.c",)), "/n: does not look like a node"),
-        (FoundNode(None, {"dev1": FoundClass(None, {}, ("main.c",))}), "/n: does not look like a node"),
-        (FoundNode("h", {"dev1": FoundClass(None, {}, ("main.c",))}), "/n/dev1: does not look like a class"),
-        (FoundNode("h", {"dev1": FoundClass(None, {1: FoundDevice({"readme": "x"}), 2: device()})}), "/n/dev1/1: does not look like a device"),
-        (FoundNode("h", {"dev1": FoundClass(None, {1: FoundDevice({}, None, ("a b",)), 2: device()})}), "/n/dev1/1: does not look like a device"),
+        (FoundNode(None, {"gpu": FoundClass(None, {}, ("main.c",))}), "/n: does not look like a node"),
+        (FoundNode("h", {"gpu": FoundClass(None, {}, ("main.c",))}), "/n/gpu: does not look like a class"),
+        (FoundNode("h", {"gpu": FoundClass(None, {1: FoundDevice({"readme": "x"}), 2: device()})}), "/n/gpu/1: does not look like a device"),
+        (FoundNode("h", {"gpu": FoundClass(None, {1: FoundDevice({}, None, ("a b",)), 2: device()})}), "/n/gpu/1: does not look like a device"),
     ],
 )  # fmt: skip  # one row a place
 def test_a_build_writes_nothing_into_what_looks_like_somebodys_own(node: FoundNode, kind: str) -> None:
-    plan = make_plan(spec(2, host="h"), applied=(), actual=Snapshot({"n": node}))
+    of_class = {"count": 2, "resource": "a.b/gpu"}
+    wanted = fakehw.make_topology({"nodes": {"n": {"host": "h", "classes": {"gpu": of_class}}}})
+    plan = make_plan(wanted, applied=(), actual=Snapshot({"n": node}))
     assert [conflict.partition(" of a fake tree")[0] for conflict in plan.conflicts] == [kind]
     path = kind.partition(":")[0]
     assert not [step for step in plan.steps if f"{step.path}/".startswith(f"{path}/")]
-    assert make_plan(spec(2, host="h"), applied=[spec(2)], actual=Snapshot({"n": node})).conflicts == [], (
-        "a spec brought it"
-    )
+    assert make_plan(wanted, applied=[wanted], actual=Snapshot({"n": node})).conflicts == [], "a spec brought it"
 
 
 def test_a_long_value_is_cut_where_it_is_shown() -> None:
