@@ -204,6 +204,7 @@ class Copy:
             if (REPOSITORY / name).is_file():
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(REPOSITORY / name, self.root / name)
+        self._left_out: list[str] = []
         self._where = {path.name: str(path) for path in (self.root / "tests").rglob("test_*.py")}
 
     def pytest(self, *arguments: str, limit_s: float, **environ: str) -> tuple[int, str]:
@@ -229,7 +230,11 @@ class Copy:
             "-p", "hack.mutants", "--numprocesses", str(len(os.sched_getaffinity(0)) + 1), "--dist", "loadfile",
             "--timeout", "600", *tests, limit_s=3600, **{MAP: str(place / "map")},
         )  # fmt: skip  # a flag beside its value
-        print(f"all tests once: exit code {code}, {time.monotonic() - began:.0f} s; {output.splitlines()[-1:]}")
+        failed = [line.split()[1] for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        self._left_out = [flag for name in failed for flag in ("--deselect", name)]
+        print(
+            f"all tests once: exit code {code}, {time.monotonic() - began:.0f} s; failed as it is, left out: {failed}"
+        )
         return Map(sorted(place.glob("map.*")))
 
     def try_out(self, mutant: Mutant, known: Map) -> tuple[str, str]:
@@ -242,7 +247,7 @@ class Copy:
         path.write_bytes(before[: mutant.start] + mutant.text.encode() + before[mutant.end :])
         try:
             limit_s = SLACK_S + 5 * sum(known.took[Path(file).name] for file in files)
-            code, output = self.pytest("-x", "-n0", *files, limit_s=limit_s)
+            code, output = self.pytest("-x", "-n0", *self._left_out, *files, limit_s=limit_s)
             if code == -1 or "Timeout (>" in output or "Failed: Timeout" in output:
                 return "time limit", ""
             if code not in (0, 5):

@@ -18,8 +18,8 @@ HEAD = """\
 
 Made by `make reference` from the commands themselves; `--help` says the same. A flag wins over its variable.
 Exit codes of `fakehw`, `fakehw-fleet` and `kubectl fakehw`: 0 done, 1 the system, the tree or the cluster refused, or
-something is missing, 2 what was given breaks a rule, 3 a build did all but what it names, 130 Ctrl-C. Of `fakehw-plugin`:
-0 after SIGTERM or SIGINT, 2 for a bad flag, 1 for a bug.
+something is missing, 2 what was given breaks a rule, 3 a build did all but what it names, 130 Ctrl-C. Of
+`fakehw-plugin`: 0 after SIGTERM or SIGINT, 2 for a bad flag, 1 for a bug.
 """
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakehw import FakeTree, cli, make_topology
+from fakehw import FakeTree, cli, inotify, make_topology
 from fakehw.errors import FakehwError, InputError
 from fakehw.layout import Health, TreePath
 from fakehw.view import follower
@@ -204,3 +204,14 @@ async def test_top_prints_lines_where_there_is_no_terminal(tmp_path: Path) -> No
         assert "/node1/dev1/1" in await line(process)
         (root / "node1/dev1/1/health").write_text("unhealthy hot\n")
         assert (await line(process)).endswith("/node1/dev1/1  healthy -> unhealthy: hot")
+
+
+async def test_a_wait_leaves_no_reader_of_the_loop_behind(root: Path) -> None:
+    with inotify.Watch[str]() as watch:
+        watch.add(str(root), "root")
+        await watch.wait(0.0)
+        (root / "x").touch()
+        await watch.wait()
+        assert watch._inotify is not None
+        assert not asyncio.get_running_loop().remove_reader(watch._inotify.fileno())
+        assert [(event.target, event.name) for event in watch.events()][:1] == [("root", "x")]
