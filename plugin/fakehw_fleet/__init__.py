@@ -7,5 +7,6 @@ directories  all kubelet directories, one watch        local        nodes on a s
 cluster/     nodes of a real cluster                   state        where those have their sockets and checkpoints
 table        what people see of it                     metrics      what Prometheus sees
 summary      a fleet in numbers                        resized      a topology with another number of nodes
+kwok         the same nodes for KWOK                   commands/    one module a command
 demo         the story of the tutorial                 cli          the command `fakehw-fleet`, from commands/
 """

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw import parser
 from fakehw.cli import carry_out
-from fakehw_fleet.commands import demo, down, orders, up
+from fakehw_fleet.commands import demo, down, export, orders, play, up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS: Final = (up, down, orders, demo)
+COMMANDS: Final = (up, down, orders, play, export, demo)
 """In the order in which help lists them."""
 
 _DESCRIPTION: Final = """\

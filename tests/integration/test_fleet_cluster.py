@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import csv
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import pytest
 
 from fakehw import FakehwError, FakeTree, InputError, make_topology
 from fakehw_fleet import state as states
-from fakehw_fleet.cluster import control, leases, objects, orders
+from fakehw_fleet.cluster import control, leases, objects, orders, recording
 from fakehw_fleet.cluster.fleet import ClusterFleet, Options
 from fakehw_fleet.cluster.grumbles import Grumbles
 from fakehw_fleet.cluster.work import WorkQueue
@@ -352,6 +355,18 @@ async def test_what_happened_while_the_server_refused_arrives_afterwards(api: Ap
         await until(api, lambda: extended(api, "w-2") == (4, 3))
 
 
+async def test_a_node_speaks_while_pods_wait_for_a_slow_server(api: ApiServer, home: Path) -> None:
+    async with fleet(api, home):
+        slow = Fault("slow", delay_s=60, verbs=frozenset(("patch",)), resources=frozenset(("pods",)), times=None)
+        api.faults.play(slow)
+        for number in range(30):
+            api.create(pod(f"p{number}", 0))
+        await until(api, lambda: slow.met >= 10)
+        FakeTree(home / "tree").set_health("n1/gpu/1", "unhealthy")
+        await until(api, lambda: extended(api, "w-1") == (4, 3))
+        api.faults.stop()
+
+
 async def test_a_server_that_was_away_finds_everything_as_it_is_by_now(api: ApiServer, home: Path) -> None:
     told: list[str] = []
     async with fleet(api, home, told=told) as up:
@@ -477,3 +492,50 @@ async def test_a_fleet_at_rest_asks_the_server_for_nothing_but_its_leases(api: A
         seen = len(api.requests)
         await asyncio.sleep(1.0)  # nothing is what is waited for
         assert [r for r in list(api.requests)[seen:] if r.kind.plural != "leases"] == []
+
+
+async def test_failures_are_played_on_a_fleet_and_drawn(api: ApiServer, home: Path) -> None:
+    """Two devices fail for a simulated hour each; the pod that holds one is replaced, as a controller would."""
+    (home / "log.csv").write_text(
+        "at,node,device,event,reason\n600,n1,gpu/*,break,hot\n1200,n2,gpu/1,break,hot\n"
+        "4200,n1,gpu/*,mend,\n4800,n2,gpu/1,mend,\n"
+    )
+    async with fleet(api, home):
+        api.create(pod("p", 1))
+        await running(api, "p")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "fakehw_fleet", "play", str(home / "log.csv"), "--speed", "1200",
+            "--kubeconfig", str(home / "kc"), "--root", str(home / "tree"), "--every", "0.1s", "--settle", "1s",
+            "--replace-pods", "--picture", str(home / "f.svg"),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip  # a flag beside its value
+        async with asyncio.timeout(2 * DEADLINE_S):
+            out, err = await process.communicate()
+        assert process.returncode == 0, err
+        assert b"allocatable 8 at first, 3 at least" in out
+        assert b"8 at last\npods disrupted 1" in out
+        assert api.find("pods", "p", "default") is None
+    root = ElementTree.parse(home / "f.svg").getroot()
+    assert root.tag.endswith("svg")
+    rows = list(csv.DictReader((home / "f.csv").read_text().splitlines()))
+    assert {row["allocatable"] for row in rows} >= {"8", "4", "3"}
+    assert float(rows[-1]["days"]) > 0.055
+
+
+def test_a_sample_counts_devices_and_pods_and_remembers_who_was_disrupted() -> None:
+    node = {"status": {"capacity": {GPU: 4, "cpu": 3}, "allocatable": {GPU: 3}, "conditions": []}}
+
+    def made(name: str, phase: str, health: str, **metadata: Any) -> dict[str, Any]:
+        resources = [{"resourceID": "d", "health": health}]
+        found = pod(name, 1)
+        found["metadata"] |= {"uid": name, "resourceVersion": "1", **metadata}
+        container = {"name": "main", "allocatedResourcesStatus": [{"name": GPU, "resources": resources}]}
+        return recording.kept_pod({**found, "status": {"phase": phase, "containerStatuses": [container]}})
+
+    recorder = recording.Recorder(speed=86_400)
+    sick = made("a", "Running", "Unhealthy")
+    assert recorder.add(0.0, [node], [sick, made("b", "Pending", "Healthy")]) == [sick]
+    recorder.add(2.0, [node, node], [made("a", "Running", "Unhealthy", deletionTimestamp="x")])
+
+    assert recorder.samples[0] == recording.Sample(0.0, 0.0, 4, 3, 0, 1, 1, 1, 1)
+    assert recorder.samples[1] == recording.Sample(2.0, 2.0, 8, 6, 0, 0, 0, 0, 1)

@@ -7,6 +7,7 @@ leases        the nodes' heartbeats, in a lane of their own
 node          one node: its kubelet, what the cluster knows of it
 fleet         all of them, and the two watches that feed them
 counted       the client, which counts what it asks for
+recording     samples of a cluster on which failures are played, a table and a picture
 control       the socket by which other commands reach a running fleet
 leaving       what `down` takes away: what this fleet made, and nothing else
 """

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fakehw import FakeTree
 from fakehw.errors import FakehwError
@@ -33,7 +33,7 @@ from kubeapi.follow import Event, EventType, Follow
 from kubeapi.resources import NODES, PODS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from kubeapi.access import Access
     from kubeapi.resources import Object
 
-Key = tuple[str, ...]
-"""("node", name) or ("pod", namespace, name)."""
+Key = TypeVar("Key")
+PodKey = tuple[str, str]
+"""Namespace and name."""
 
 STATUS_EVERY_S: Final = 10.0
 REPORT_EVERY_S: Final = 300.0
@@ -52,7 +53,10 @@ REPORT_EVERY_S: Final = 300.0
 LEAVE_WITHIN_S: Final = 60.0
 """How long a server may take to let all nodes go."""
 
-_WORKERS: Final = 24
+_NODE_WORKERS: Final = 8
+_POD_WORKERS: Final = 16
+"""Apart from nodes: a thousand pods that wait for a slow server must not keep a node from saying that it is well."""
+
 _STARTS: Final = 32
 """Kubelets that start at once."""
 _LOOK_S: Final = 0.02
@@ -105,7 +109,9 @@ class ClusterFleet:
         self._tell = tell
         self._grumbles = Grumbles(tell)
         credentials = Credentials(access)
-        self._client = CountedClient(access, counts=self.requests, credentials=credentials, connections=_WORKERS)
+        self._client = CountedClient(
+            access, counts=self.requests, credentials=credentials, connections=_NODE_WORKERS + _POD_WORKERS
+        )
         self._lane = CountedClient(
             access, counts=self.requests, credentials=credentials,
             connections=CONNECTIONS, timeout_s=TIMEOUT_S, retry_for_s=0.0,
@@ -115,12 +121,11 @@ class ClusterFleet:
             on_event=self._pod_event, on_error=self._grumbles.hear,
         )  # fmt: skip  # what, then who hears
         self._found_nodes = Follow(
-            self._client, NODES, label_selector=f"{objects.FLEET_LABEL}={options.name}", keep=_kept_node,
+            self._client, NODES, label_selector=f"{objects.FLEET_LABEL}={options.name}", keep=kept_node,
             on_event=self._node_event, on_error=self._grumbles.hear,
         )  # fmt: skip  # likewise
-        self._queue: WorkQueue[Key] = WorkQueue(
-            self._do, workers=_WORKERS, errors=(errors.ApiError,), on_error=lambda _, error: self._grumbles.hear(error)
-        )
+        self._node_work = self._work(self._bring_node_named, _NODE_WORKERS)
+        self._pod_work = self._work(self._bring_pod, _POD_WORKERS)
         self._holders: dict[tuple[str, str], tuple[str, ...]] = {}
         """Which of our nodes a pod was last seen on, by namespace and name."""
         self._touched: set[str] = set()
@@ -152,11 +157,12 @@ class ClusterFleet:
             working = await life.enter_async_context(_Tasks())
             leases = self._leases = Leases(self._lane, working.group, on_late=self._heal, on_error=self._grumbles.hear)
             life.callback(leases.drop_all)
-            working.start(self._queue.run(), "work")
+            working.start(self._node_work.run(), "nodes")
+            working.start(self._pod_work.run(), "pods")
             working.start(self._look(), "look")
             working.start(self._trim(), "trim")
             for name in self.nodes:
-                self._queue.add(("node", name))
+                self._node_work.add(name)
             self._life = life.pop_all()
         return self
 
@@ -261,10 +267,10 @@ class ClusterFleet:
             one.must_post = True
             assert self._leases is not None
             self._leases.keep(name, one.found["metadata"]["uid"])
-            self._queue.add(("node", name))
+            self._node_work.add(name)
             for key, found in self._pods.objects.items():
                 if found["spec"]["nodeName"] == name:
-                    self._queue.add(("pod", *key))
+                    self._pod_work.add(key)
 
     # What it looks like.
 
@@ -282,7 +288,8 @@ class ClusterFleet:
         phases = [record.admitted.phase.value for one in self.nodes.values() for record in one.pods.values()]
         states = Counter(one.state.value for one in self.nodes.values())
         notes = [", ".join(f"{count} {state}" for state, count in states.items() if state != State.UP.value)]
-        notes.append(f"{sum(self.requests.values())} requests to the API server, {len(self._queue)} things to do")
+        to_do = len(self._node_work) + len(self._pod_work)
+        notes.append(f"{sum(self.requests.values())} requests to the API server, {to_do} things to do")
         return summarize(kubelets, ready=self.ready, pods=phases, notes=filter(None, notes))
 
     # What happens.
@@ -297,7 +304,7 @@ class ClusterFleet:
             self._synced["pods"].set()
         elif (found := event.was or event.object)["spec"].get("nodeName") or event.object["spec"].get("nodeName"):
             metadata = (event.object if "name" in event.object["metadata"] else found)["metadata"]
-            self._queue.add(("pod", metadata["namespace"], metadata["name"]))
+            self._pod_work.add((metadata["namespace"], metadata["name"]))
 
     def _node_event(self, event: Event) -> None:
         if event.type is EventType.SYNCED:
@@ -307,7 +314,7 @@ class ClusterFleet:
         if (one := self.nodes.get(name)) is None:
             return
         one.found = None if event.type is EventType.DELETED else event.object
-        self._queue.add(("node", name))
+        self._node_work.add(name)
 
     def _touch(self, name: str) -> None:
         self._touched.add(name)
@@ -315,7 +322,7 @@ class ClusterFleet:
 
     def _heal(self, name: str) -> None:
         self.nodes[name].must_post = True
-        self._queue.add(("node", name))
+        self._node_work.add(name)
 
     async def _look(self) -> None:
         """Look at kubelets in which something happened, a few at a time."""
@@ -330,12 +337,12 @@ class ClusterFleet:
                 if self.options.status_every_s is None and kubelet.is_up and not kubelet.is_node_status_current:
                     await kubelet.tick()
                 if not one.is_posted:
-                    self._queue.add(("node", name))
+                    self._node_work.add(name)
                 if kubelet.synced_pods:
                     uids, kubelet.synced_pods[:] = set(kubelet.synced_pods), []
                     for key, record in one.pods.items():
                         if record.uid in uids:
-                            self._queue.add(("pod", *key))
+                            self._pod_work.add(key)
 
     async def _trim(self) -> None:
         """Let kubelets forget what only tests look at, and say now and then that nodes are well."""
@@ -350,24 +357,31 @@ class ClusterFleet:
                 del kubelet.registrations[:-1]
                 if one.state is State.UP and now - one.posted_at > REPORT_EVERY_S:
                     one.must_post = True
-                    self._queue.add(("node", name))
+                    self._node_work.add(name)
             await asyncio.sleep(0)
 
     # What is done.
 
-    async def _do(self, key: Key) -> None:
-        if self._is_leaving:
-            return
-        if key[0] == "node":
-            await self._bring_node(self.nodes[key[1]])
-        else:
-            await self._bring_pod((key[1], key[2]))
+    def _work(self, do: Callable[[Key], Awaitable[None]], workers: int) -> WorkQueue[Key]:
+        async def do_unless_leaving(key: Key) -> None:
+            if not self._is_leaving:
+                await do(key)
+
+        return WorkQueue(
+            do_unless_leaving,
+            workers=workers,
+            errors=(errors.ApiError,),
+            on_error=lambda _, error: self._grumbles.hear(error),
+        )
+
+    async def _bring_node_named(self, name: str) -> None:
+        await self._bring_node(self.nodes[name])
 
     async def _bring_node(self, one: FleetNode) -> None:
         """Bring a Node in line with its node."""
         if one.state is State.JOINING:
             if not one.is_plugin_ready and time.monotonic() < one.join_by:
-                self._queue.add_later(("node", one.name), 0.2)
+                self._node_work.add_later(one.name, 0.2)
                 return
             await self._join(one)
         elif one.state is State.UP and one.found is None:
@@ -397,14 +411,14 @@ class ClusterFleet:
                 kubelet_version=self.options.kubelet_version,
                 now=time.time(),
             )
-            one.found = _kept_node(await self._client.create(NODES, body))
+            one.found = kept_node(await self._client.create(NODES, body))
             one.posted_at = time.monotonic()
         one.state = State.UP
         assert self._leases is not None
         self._leases.keep(one.name, one.found["metadata"]["uid"])
         for key, found in self._pods.objects.items():
             if found["spec"]["nodeName"] == one.name:
-                self._queue.add(("pod", *key))
+                self._pod_work.add(key)
 
     async def _lose(self, one: FleetNode) -> None:
         """Take note that somebody deleted the Node; a real kubelet would go on in vain."""
@@ -424,7 +438,7 @@ class ClusterFleet:
         except errors.ApiError:
             one.must_post = True
             raise
-        one.found, one.posted_at = _kept_node(found), time.monotonic()
+        one.found, one.posted_at = kept_node(found), time.monotonic()
 
     async def _untaint(self, one: FleetNode) -> None:
         assert one.found is not None
@@ -433,14 +447,14 @@ class ClusterFleet:
             "spec": {"taints": objects.without_controllers_taints(one.found)},
         }
         try:
-            one.found = _kept_node(await self._client.patch(NODES, one.name, body))
+            one.found = kept_node(await self._client.patch(NODES, one.name, body))
         except errors.ConflictError:
-            one.found = _kept_node(await self._client.get(NODES, one.name))
-            self._queue.add(("node", one.name))
+            one.found = kept_node(await self._client.get(NODES, one.name))
+            self._node_work.add(one.name)
         except errors.NotFoundError:
             return  # the watch tells
 
-    async def _bring_pod(self, key: tuple[str, str]) -> None:
+    async def _bring_pod(self, key: PodKey) -> None:
         """Bring a pod's node and its status in line with it."""
         found = self._pods.objects.get(key)
         name = found["spec"]["nodeName"] if found is not None else ""
@@ -512,7 +526,7 @@ def _key(found: Object) -> tuple[str, str]:
     return found["metadata"]["namespace"], found["metadata"]["name"]
 
 
-def _kept_node(found: Object) -> Object:
+def kept_node(found: Object) -> Object:
     """Return the part of a Node that is needed here."""
     metadata, status = found["metadata"], found.get("status") or {}
     return {
