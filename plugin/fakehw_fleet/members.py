@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fakehw import resource_name
+from fakehw import layout, resource_name
 from fakehw.errors import InputError
 from fakehw.spec import node_labels
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from fakehw.spec.node_labels import Taint
-    from fakehw.spec.topology import Topology
+    from fakehw.spec.topology import FakeClass, Topology
 
 
 @dataclass(slots=True)
@@ -45,12 +45,25 @@ def members_of(topology: Topology) -> list[Member]:
         member.labels |= node.labels
         member.taints += [one for one in map(node_labels.taint, node.taints) if one not in member.taints]
         for fake_class in node.classes.values():
+            if is_by_dra(fake_class):
+                continue
             member.resources[fake_class.resource] += len(fake_class.devices)
     if problems:
         raise InputError(*problems[:20])
     if not members:
         raise InputError("the spec has no nodes: a fleet must have one at least (SPEC)")
     return list(members.values())
+
+
+def is_by_dra(fake_class: FakeClass) -> bool:
+    """Tell whether a class is served by DRA, which a fleet's kubelets are not asked for."""
+    return fake_class.settings.get(layout.API) == "dra"
+
+
+def unserved(topology: Topology) -> list[str]:
+    """Return the resources that a fleet does not advertise, because they are served by DRA."""
+    classes = (fake_class for node in topology.nodes.values() for fake_class in node.classes.values())
+    return sorted({fake_class.resource for fake_class in classes if is_by_dra(fake_class)})
 
 
 def owners(members: Iterable[Member]) -> Mapping[str, str]:

@@ -15,7 +15,7 @@ import pytest
 from fakehw import FakeTree, InputError, make_topology
 from fakehw_fleet import cli, metrics, table
 from fakehw_fleet.local import LocalFleet
-from fakehw_fleet.members import members_of
+from fakehw_fleet.members import members_of, unserved
 from fakehw_fleet.resized import resized
 from fakehw_fleet.summary import ResourceSum, Summary
 from tests.running import DEADLINE_S
@@ -128,6 +128,13 @@ def test_members_are_hosts_and_where_there_is_none_the_nodes_themselves() -> Non
     )
     assert [(one.name, one.fake_nodes) for one in made] == [("w", ["a", "b"]), ("c", ["c"])]
     assert made[1].resources == {"myplugin.io/mydevice-1": 2}
+
+
+def test_classes_that_dra_serves_are_said_and_not_counted() -> None:
+    classes = {"gpu": {"count": 2, "resource": GPU, "api": "dra"}, "nic": {"count": 1, "resource": NIC}}
+    topology = make_topology({"nodes": {"a": {"classes": classes}}})
+    assert unserved(topology) == [GPU]
+    assert members_of(topology)[0].resources == {NIC: 1}
 
 
 def test_a_fake_node_that_can_be_no_kubernetes_node_is_refused() -> None:

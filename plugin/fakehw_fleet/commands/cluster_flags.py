@@ -51,6 +51,8 @@ def state(arguments: argparse.Namespace) -> Path:
 def access(arguments: argparse.Namespace) -> Access:
     """Return the way to the cluster; InputError says what is wrong with the kubeconfig."""
     try:
+        import aiohttp  # noqa: F401  # the client's own, which comes with an extra
+
         from kubeapi import errors, kubeconfig
     except ImportError as error:
         raise InputError(f"{error.name}: not installed: pip install 'fakehw[fleet]'") from None

@@ -20,6 +20,7 @@ from fakehw.spec import check
 from fakehw_fleet import resized
 from fakehw_fleet import state as states
 from fakehw_fleet.commands import cluster_flags
+from fakehw_fleet.members import unserved
 from fakehw_plugin import config, logs
 from fakehw_plugin.errors import ConfigError
 
@@ -105,6 +106,8 @@ def add(commands: parser.Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Bring it up, and take it down whatever happens."""
     topology = _topology(arguments)
+    for resource in unserved(topology):
+        output.remark(f"{resource}: is served by DRA, which a fleet's kubelets do not do: it is not advertised")
     with contextlib.suppress(asyncio.CancelledError):
         return asyncio.run(_interruptible(arguments, topology))
     return 0
@@ -134,13 +137,13 @@ async def _local(arguments: argparse.Namespace, topology: Topology) -> int:
 
 
 async def _joined(arguments: argparse.Namespace, topology: Topology) -> int:
-    from fakehw_fleet.cluster import control, orders
-    from fakehw_fleet.cluster.fleet import ClusterFleet, Options
-    from kubeapi import errors
-
     if arguments.pods:
         raise InputError("pods are the cluster's own there: kubectl apply (--pods)")
     access = cluster_flags.access(arguments)
+    from fakehw_fleet.cluster import control, orders  # with aiohttp, which may not be installed
+    from fakehw_fleet.cluster.fleet import ClusterFleet, Options
+    from kubeapi import errors
+
     options = Options(
         name=arguments.name,
         status_every_s=arguments.status_every or None,
