@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -98,6 +99,8 @@ class LocalCluster:
         self._seed = seed
         self._changes = changes.Changes()
         self._stale = asyncio.Event()
+        self._stale_nodes: set[str] = set()
+        """Where something happened since `_follow` looked: of a thousand nodes it looks at those."""
         self._scheduling = asyncio.Lock()
         self._life = contextlib.AsyncExitStack()
 
@@ -117,7 +120,7 @@ class LocalCluster:
                     node_status_period_s=self._period_s,
                 )
                 self.nodes[name] = await life.enter_async_context(node)
-                node.changes.subscribe(self._node_changed)
+                node.changes.subscribe(functools.partial(self._node_changed, name))
             task = asyncio.create_task(self._follow(), name="cluster")
             life.push_async_callback(_cancel_and_wait, task)
             life.push_async_callback(self._stop_pods)
@@ -185,7 +188,8 @@ class LocalCluster:
         parts = [node.describe() for node in self.nodes.values()] + [self.describe(name) for name in self.pods]
         return "\n".join(parts)
 
-    def _node_changed(self) -> None:
+    def _node_changed(self, name: str) -> None:
+        self._stale_nodes.add(name)
         self._stale.set()
         self._changes.ring()
 
@@ -194,7 +198,8 @@ class LocalCluster:
         while True:
             await self._stale.wait()
             self._stale.clear()
-            for node in self.nodes.values():
+            stale, self._stale_nodes = self._stale_nodes, set()
+            for node in [self.nodes[name] for name in self.nodes if name in stale]:
                 if self._period_s is None and node.is_up and not node.is_node_status_current:
                     await node.tick()
             await self._schedule()
