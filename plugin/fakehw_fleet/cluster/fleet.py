@@ -104,6 +104,7 @@ class ClusterFleet:
         """What the API server was asked for, by verb and resource."""
         self.has_left = False
         """Whether nothing of the fleet is left in the cluster."""
+        self._names = {member.name for member in self.members}
         self._topology = topology
         self._state = state
         self._tell = tell
@@ -295,7 +296,7 @@ class ClusterFleet:
     # What happens.
 
     def _keep_pod(self, found: Object) -> Object:
-        if (found.get("spec") or {}).get("nodeName") in self.nodes or not self.nodes:
+        if (found.get("spec") or {}).get("nodeName") in self._names:
             return pods.kept(found)
         return {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "spec": {"nodeName": ""}}
 
