@@ -11,7 +11,7 @@ unexport NODE_NAME $(filter FAKEHW_%,$(.VARIABLES))
 
 .DEFAULT_GOAL := help
 .PHONY: bench scale help setup demo test test-wheel lint fmt proto verify-proto lock clean-venv reference pictures manifests \
-	cluster build start status pods break mend stop clean e2e fidelity image-size verify-image \
+	cluster build start status pods break mend stop clean e2e fidelity kubernetes-row image-size verify-image \
 	faults soak fuzz mutants audit sbom
 
 help: ## Print this list
@@ -102,6 +102,9 @@ e2e: $(VENV)/.dev ## Drive the cluster through the whole story, with timings (AP
 
 fidelity: $(VENV)/.dev ## Try on a real kubelet what tests try on the fake one, as root on its node (docs/fake-kubelet.md)
 	$(BIN)/python -m pytest -m cluster --numprocesses 0 -o log_cli=false tests/fidelity $(TESTS)
+
+kubernetes-row: $(VENV)/.dev ## Run e2e and fidelity on the cluster in KUBECONFIG and write its row into docs/fake-kubelet.md
+	@$(BIN)/python hack/kubernetes_row.py
 
 image-size: ## Show what the image weighs, layer by layer
 	@hack/cluster.sh image-size

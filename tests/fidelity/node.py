@@ -37,6 +37,8 @@ class Seen:
 class Node(abc.ABC):
     """What a claim may do and look at."""
 
+    release: str
+    """The kubelet's minor, as in "1.36"."""
     namespace: str
     """Of the pods."""
     plugin_dir: Path

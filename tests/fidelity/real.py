@@ -36,7 +36,8 @@ RUN = "env; until [ -e /tmp/end ]; do sleep 0.1; done"
 class RealNode(Node):
     """Pods are bound to it by `spec.nodeName`; it is seen through the API server."""
 
-    def __init__(self, client: lightkube.AsyncClient) -> None:
+    def __init__(self, client: lightkube.AsyncClient, version: str) -> None:
+        self.release = ".".join(version.removeprefix("v").split(".")[:2])
         self.namespace = NAMESPACE
         self.plugin_dir = KUBELET_DIR / "device-plugins"
         self.plugins_registry = KUBELET_DIR / "plugins_registry"
@@ -213,7 +214,8 @@ async def real_node() -> AsyncIterator[RealNode]:
     async with lightkube.AsyncClient(KubeConfig.from_env()) as client:
         with contextlib.suppress(ApiError):
             await client.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
-        node = RealNode(client)
+        shown = await client.get(NodeObject, NODE)
+        node = RealNode(client, shown.status.nodeInfo.kubeletVersion)
         if node.has_crashed() and KUBELET_RESTART:  # the test before was about that
             await node.restart()
         try:

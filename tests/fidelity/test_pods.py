@@ -283,6 +283,7 @@ async def test_ps_2_a_failing_pre_start_keeps_the_container_waiting_until_it_wor
     await node.until(spec, lambda one: "main" in one.running)
 
 
+@pytest.mark.holds(since="1.36")
 async def test_hs_2_the_pods_status_says_the_health_of_what_it_holds(
     node: Node, make_plugin: Make, resource: str
 ) -> None:
@@ -297,6 +298,7 @@ async def test_hs_2_the_pods_status_says_the_health_of_what_it_holds(
     await node.until(spec, lambda one: one.health == {"main": {"a": "Healthy"}})
 
 
+@pytest.mark.holds(since="1.36")
 async def test_hs_5_a_device_that_is_no_longer_listed_is_shown_as_healthy(
     node: Node, make_plugin: Make, resource: str
 ) -> None:
@@ -311,6 +313,7 @@ async def test_hs_5_a_device_that_is_no_longer_listed_is_shown_as_healthy(
     await node.until(spec, lambda one: one.health == {"main": {"a": "Healthy", "b": "Healthy"}})
 
 
+@pytest.mark.holds(since="1.36")
 async def test_hs_5_the_end_of_the_plugin_leaves_the_last_word(node: Node, make_plugin: Make, resource: str) -> None:
     plugin = await make_plugin("a")
     await node.shows(resource, 1, 1)
@@ -371,6 +374,7 @@ async def test_pr_4_allocatable_resources_are_all_healthy_devices_in_use_or_not(
     ]
 
 
+@pytest.mark.holds(since="1.34")
 async def test_pr_5_get_answers_for_one_pod_and_refuses_an_unknown_one(
     node: Node, make_plugin: Make, resource: str
 ) -> None:
@@ -422,6 +426,7 @@ async def test_adm_1_a_slow_allocate_holds_up_the_next_pod(node: Node, make_plug
         await node.until(spec, lambda one: "main" in one.running)
 
 
+@pytest.mark.holds(since="1.34")
 async def test_lw_13_a_device_that_vanishes_while_it_is_allocated_kills_the_kubelet(
     node: Node, make_plugin: Make, resource: str
 ) -> None:

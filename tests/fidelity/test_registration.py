@@ -91,6 +91,7 @@ async def test_reg_6_a_socket_that_is_served_a_moment_later_will_do(node: Node, 
         await node.shows(resource, 1, 1)
 
 
+@pytest.mark.holds(since="1.35", is_sure=False)  # the kubelet may look again too late to find it
 async def test_reg_7_the_calls_own_deadline_ends_the_dialing(
     node: Node, resource: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +215,7 @@ async def test_reg_12_an_old_stream_goes_on_feeding_the_resource(node: Node, mak
     await node.shows(resource, 3, 3)
 
 
+@pytest.mark.holds(until="1.36")
 async def test_reg_13_the_old_streams_end_takes_the_new_plugin_down(
     node: Node, make_plugin: Make, resource: str
 ) -> None:
@@ -229,6 +231,7 @@ async def test_reg_13_the_old_streams_end_takes_the_new_plugin_down(
     await node.shows(resource, 2, 2)
 
 
+@pytest.mark.holds(until="1.36")
 async def test_reg_14_after_a_failed_second_registration_the_end_of_the_first_is_not_noticed(
     node: Node, make_plugin: Make, resource: str
 ) -> None:
@@ -301,6 +304,7 @@ async def test_pw_1_sockets_are_found_below_folders_and_hidden_ones_and_files_ar
         shutil.rmtree(deep)
 
 
+@pytest.mark.holds(since="1.36")
 async def test_pw_3_a_plugin_that_refuses_the_notice_is_taken_off_and_tried_again(node: Node, resource: str) -> None:
     async def refuse(_: object) -> None:
         await asyncio.sleep(0.2)  # time for the list to arrive

@@ -23,6 +23,7 @@ def _can_restart(request: pytest.FixtureRequest) -> None:
         pytest.skip("KUBELET_RESTART does not say how to restart the kubelet of {node}")
 
 
+@pytest.mark.holds(since="1.33")
 async def test_reg_2_a_start_deletes_sockets_and_nothing_else(node: Node, make_plugin: Make) -> None:
     plugin = await make_plugin("a")
     await node.shows(plugin.resource, 1, 1)
