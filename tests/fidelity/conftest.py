@@ -16,14 +16,19 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=[pytest.mark.cluster, pytest.mark.timeout(600)])])
 async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
+    mark = request.node.get_closest_marker("topology_policy")
+    policy = mark.args[0] if mark else "none"
     if request.param == "fake":
         from tests.fidelity.fake import fake_node
 
-        async with fake_node(request.getfixturevalue("short_dir")) as played:
+        async with fake_node(request.getfixturevalue("short_dir"), policy) as played:
             _expect(request, played.release)
             yield played
     else:
-        from tests.fidelity.real import real_node
+        from tests.fidelity.real import TOPOLOGY_POLICY, real_node
+
+        if policy != TOPOLOGY_POLICY:
+            pytest.skip(f"the kubelet's topology policy is {TOPOLOGY_POLICY} (TOPOLOGY_POLICY), and has to be {policy}")
 
         async with real_node() as served:
             _expect(request, served.release)

@@ -181,7 +181,7 @@ class FakeNode(Node):
 
 
 @contextlib.asynccontextmanager
-async def fake_node(root: Path) -> AsyncIterator[FakeNode]:
+async def fake_node(root: Path, topology_policy: str = "none") -> AsyncIterator[FakeNode]:
     """Run one."""
     clock = ManualClock()
     kubelet = FakeKubelet(
@@ -190,6 +190,7 @@ async def fake_node(root: Path) -> AsyncIterator[FakeNode]:
         plugins_registry=root / "reg",
         clock=clock,
         mode=MODE,
+        topology_policy=topology_policy,
     )
     async with kubelet:
         node = FakeNode(kubelet, clock, root)

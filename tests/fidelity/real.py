@@ -27,6 +27,8 @@ KUBELET_DIR = Path(os.environ.get("KUBELET_DIR") or "/var/lib/kubelet")
 """Where the kubelet's own /var/lib/kubelet is for this process."""
 KUBELET_RESTART = os.environ.get("KUBELET_RESTART", "")
 IMAGE = os.environ.get("POD_IMAGE") or "busybox:1.36"
+TOPOLOGY_POLICY = os.environ.get("TOPOLOGY_POLICY") or "none"
+"""What the kubelet was started with; claims on another one are skipped."""
 TICK_S = 11.0
 LOOK_S = 0.2
 
