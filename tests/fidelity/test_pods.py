@@ -454,7 +454,7 @@ async def test_lw_13_a_device_that_vanishes_while_it_is_allocated_kills_the_kube
 
 @pytest.mark.topology_policy("restricted")
 @pytest.mark.parametrize("numa_node", [-1, 64])
-async def test_al_7_a_numa_node_that_no_mask_holds_fits_no_policy_and_refuses_the_pod(
+async def test_a_numa_node_that_no_mask_holds_fits_no_policy_and_refuses_the_pod(
     node: Node, make_plugin: Make, resource: str, numa_node: int
 ) -> None:
     await make_plugin(listed=devices("a", numa=numa_node))

@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from fakekubelet import pod
-from fakekubelet.stub_plugin import StubPlugin, devices
+from fakekubelet.kubelet.pod_status import Phase
+from fakekubelet.stub_plugin import Refusal, StubPlugin, devices
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
 RESOURCE = "example.com/dongle"
 
@@ -92,3 +94,36 @@ async def test_a_restart_in_the_middle_of_a_registration_cancels_it(fake_kubelet
     (outcome,) = await asyncio.gather(registering, return_exceptions=True)
     assert isinstance(outcome, Exception)
     assert not fake_kubelet.is_dialing(RESOURCE)
+
+
+async def test_a_pod_that_ends_runs_no_more_and_an_unknown_one_never_did(fake_kubelet):
+    admitted = await fake_kubelet.admit(pod.simple("p"))
+    status = await fake_kubelet.start_container(admitted)
+    assert status.is_running
+
+    fake_kubelet.finish(admitted, Phase.SUCCEEDED)
+
+    assert not status.is_running
+    with pytest.raises(ValueError, match="pod p is Succeeded"):
+        await fake_kubelet.start_container(admitted)
+    await fake_kubelet.remove(admitted)
+    assert list(fake_kubelet.pods) == []
+
+
+async def test_a_container_that_cannot_be_created_is_tried_once_unless_told_otherwise(fake_kubelet):
+    async def refuse(_):
+        raise Refusal("not now")
+
+    options = pluginapi.DevicePluginOptions(pre_start_required=True)
+    behaviors = {"PreStartContainer": refuse}
+    async with StubPlugin(
+        fake_kubelet.plugin_dir, RESOURCE, devices("a"), options=options, behaviors=behaviors
+    ) as plugin:
+        await plugin.register()
+        await fake_kubelet.wait_for(lambda: fake_kubelet.allocatable.get(RESOURCE) == 1)
+        admitted = await fake_kubelet.admit(pod.simple("p", {RESOURCE: 1}))
+
+        status = await fake_kubelet.start_container(admitted)
+
+        assert (status.is_running, status.waiting_reason) == (False, "CreateContainerConfigError")
+        assert plugin.count("PreStartContainer") == 1

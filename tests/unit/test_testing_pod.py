@@ -147,7 +147,7 @@ def test_whatever_a_manifest_says_it_is_pods_or_a_named_error(spec, container):
     ("given", "number"),
     [
         (2, 2), ("2", 2), ("+2", 2), (2.0, 2), ("1.0", 1), ("1.", 1), ("1e3", 1000), ("1E3", 1000), ("15e-1e", None), ("1.5e1", 15),
-        ("1k", 1000), ("10Mi", 10 << 20), ("1Ki", 1024), ("0.5Ki", 512), ("1000m", 1), ("500m", None), ("1500m", None),
+        ("1k", 1000), ("1E", 10**18), ("2P", 2 * 10**15), ("10Mi", 10 << 20), ("1Ki", 1024), ("0.5Ki", 512), ("1000m", 1), ("500m", None), ("1500m", None),
         ("0.1", None), ("1n", None), ("-0", 0), ("-1", None), ("", None), ("k", None), ("1K", None), ("1ki", None), ("1 k", None),
         ("1_0", None), ("\u0661", None), ("0x10", None), ("nan", None), ("inf", None), (True, None), (None, None),
         ("1e19", None), ("1e999999999", None), ("1e-999999999", None), ("8Ei", None), ("9223372036854775807", 2**63 - 1),

@@ -134,3 +134,10 @@ def test_a_machine_has_no_such_node(node):
 
 def test_a_machines_nodes_are_in_order_and_each_once():
     assert numa.checked([1, 0, 1]) == (0, 1)
+
+
+def test_a_single_node_that_is_the_whole_machine_pins_nothing():
+    assert numa.merge([[Hint(0b1, True)]], policy=Policy.SINGLE_NUMA_NODE, machine_nodes=(0,)) == (
+        Hint(None, True),
+        True,
+    )

@@ -34,7 +34,7 @@ examples:
   fakehw-conformance --plugin-dir DIR                 the plugin runs already, on DIR, with no kubelet there
 
 {plugin_dir} and {pod_resources} in the command, PLUGIN_DIR and POD_RESOURCES in its environment: where the kubelet is.
-Exit code: 0 nothing broken, 1 something broken, 2 wrong use.
+Exit code: 0 nothing broken, 1 something broken, 2 wrong use, 128 and more: ended by a signal, the plugin with it.
 """
 _LIMITS = {
     "start": "from the process's start to its first registration",
