@@ -85,12 +85,12 @@ class Landing:
         now = self._allocatable.get(node)
         if now is None:
             return "there is no such node"
-        found = [
-            f"{name} is {now.get(name, 'absent')}, not {count}"
-            for name, count in counts.items()
-            if now.get(name) != str(count)
-        ]
-        return f"allocatable of {', '.join(found[:2])}" if found else ""
+        found = {name: now.get(name, "absent") for name, count in counts.items() if now.get(name) != str(count)}
+        if not found:
+            return ""
+        words = [f"{name} is {told}, not {counts[name]}" for name, told in found.items()][:2]
+        hint = "; what DRA serves is never there: --until tree" if "absent" in found.values() else ""
+        return f"allocatable of {', '.join(words)}{hint}"
 
     # The plugin, by its metrics.
 

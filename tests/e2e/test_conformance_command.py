@@ -68,6 +68,7 @@ def test_a_broken_plugin_ends_in_1_and_both_files_name_the_check(tmp_path: Path)
         (["--resources", "dongle", "--", "true"], "--resources: 'dongle' is not an extended resource name (contract REG-10)"),
         (["--private-mount", "--plugin-dir", "/tmp/x", "--", "true"], "--private-mount needs a COMMAND and no --plugin-dir"),
         (["--brif"], "unrecognized arguments: --brif: see fakehw-conformance --help"),
+        (["my-plugin", "--flag", "x"], "--flag: is it the plugin's own? Then put -- before its command: -- my-plugin ..."),
         (
             ["--quiet", "soon"],
             "argument --quiet: 'soon': must be a number of seconds, more than 0 and less than a day: see fakehw-conformance --help",

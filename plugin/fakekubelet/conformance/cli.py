@@ -191,7 +191,13 @@ def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     temporary: str | None = None
     try:
-        given = parser().parse_args(words)
+        given, unknown = parser().parse_known_args(words)
+        if unknown and given.command:
+            raise UsageError(
+                f"{unknown[0]}: is it the plugin's own? Then put -- before its command: -- {given.command[0]} ..."
+            )
+        if unknown:
+            raise UsageError(f"unrecognized arguments: {' '.join(unknown)}: see fakehw-conformance --help")
         if given.list:
             print(catalogue.markdown())  # noqa: T201 - what the option is for
             return 0
