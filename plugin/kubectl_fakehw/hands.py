@@ -94,6 +94,12 @@ async def reached(client: Client, namespace: str, place: Place) -> AsyncIterator
             yield hand
     except errors.ForbiddenError as error:
         raise TreeError(f"you may not exec into pods of the namespace {namespace} (403)") from error
+    except errors.NotFoundError as error:
+        raise TreeError(f"its hand {place.hand} is gone (404)") from error
+    except errors.UnavailableError as error:
+        # A refusal of exec has no words of its own; behind these codes there is a kubelet, or nobody.
+        said = str(error) if error.code is None else f"its kubelet does not answer ({error.code})"
+        raise TreeError(f"{said}; {place.problem}" if place.problem else said) from error
     except errors.ApiError as error:
         why = f"; {place.problem}" if place.problem else ""
         raise TreeError(f"{error}{why}") from error

@@ -101,7 +101,9 @@ async def test_a_node_that_is_down_is_named_and_the_others_go_on(tmp_path: Path,
         assert code == 1
         assert next(line for line in lines if line.startswith("landed")).startswith("landed on 2 of 4: ")
         (down,) = (line for line in lines if line.startswith("missing: worker-3"))
-        assert "NodeStatusUnknown" in down
+        assert down == (
+            "missing: worker-3: its kubelet does not answer (500); the node is not Ready (NodeStatusUnknown)"
+        )
         assert "missing: worker-4: it has no hand" in lines
         assert made.health("worker-2", "any/gpu/1").startswith("unhealthy")
 
