@@ -25,6 +25,8 @@ MAX_CONNECTIONS: Final = 64
 _MAX_DISCARDED: Final = 1 << 20
 """Bytes of a request that are read and thrown away after its answer: unread, they would cut the answer off."""
 
+_END: Final = "\r\n"
+
 _REASONS: Final = {
     200: "OK",
     400: "Bad Request",
@@ -42,6 +44,19 @@ class Answer:
     status: int
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
+    encoding: str = ""
+    """How the body is compressed; empty: it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """A page that depends on what a client accepts: `make` is given its Accept, and whether it takes gzip."""
+
+    make: Callable[[str, bool], Answer]
+
+    def __call__(self) -> Answer:
+        """Return the page for a client that says nothing of this."""
+        return self.make("", False)
 
 
 class WebServer:
@@ -115,6 +130,7 @@ class WebServer:
         head = (
             f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n"
             f"Content-Type: {answer.content_type}\r\nContent-Length: {len(answer.body)}\r\n"
+            f"{f'Content-Encoding: {answer.encoding}{_END}' if answer.encoding else ''}"
             "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
         )
         writer.transport.set_write_buffer_limits(high=0)  # `drain` waits until all of it is sent
@@ -144,4 +160,15 @@ class WebServer:
             return Answer(404, b"/metrics, /healthz and /readyz are all there is\n"), True
         if method not in (b"GET", b"HEAD"):
             return Answer(405, b"GET or HEAD\n"), True
+        if isinstance(page, Negotiated):
+            return page.make(_header(head, b"accept"), "gzip" in _header(head, b"accept-encoding")), method == b"GET"
         return page(), method == b"GET"
+
+
+def _header(head: bytes, name: bytes) -> str:
+    """Return the value of a header of a request; "" where there is none."""
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.strip().decode("ascii", "replace")
+    return ""

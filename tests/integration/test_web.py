@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import select
 import socket
 from typing import TYPE_CHECKING
@@ -68,6 +69,29 @@ async def test_ready_means_registered_with_a_live_stream_for_every_resource(root
         async with asyncio.timeout(DEADLINE_S):
             while (await get(server, "/readyz"))[0] != 503:
                 pass
+
+
+@pytest.mark.parametrize("is_gzipped", [False, True])
+@pytest.mark.parametrize(
+    ("accept", "content_type", "end"),
+    [
+        ("", "text/plain; version=0.0.4", b"\n"),
+        ("text/html, */*;q=0.1", "text/plain; version=0.0.4", b"\n"),
+        ("application/openmetrics-text; version=1.0.0, text/plain;q=0.5", "application/openmetrics-text", b"# EOF\n"),
+    ],
+)
+async def test_metrics_come_as_the_client_takes_them(
+    root: Path, plugin_dir: Path, accept: str, content_type: str, end: bytes, is_gzipped: bool
+) -> None:
+    encoding = "Accept-Encoding: deflate, gzip\r\n" if is_gzipped else ""
+    async with running_daemon(make_config(root, plugin_dir)) as daemon, serving(daemon) as server:
+        answer = await ask(server, f"GET /metrics HTTP/1.1\r\nAccept: {accept}\r\n{encoding}\r\n".encode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert f"Content-Type: {content_type}".encode() in head
+    assert (b"Content-Encoding: gzip" in head) == is_gzipped
+    text = gzip.decompress(body) if is_gzipped else body
+    assert b"fakehw_build_info" in text
+    assert text.endswith(end)
 
 
 async def test_metrics_count_what_happened(root: Path, plugin_dir: Path, kubelet: FakeKubelet) -> None:
