@@ -281,6 +281,8 @@ async def _listed(places: Sequence[Place], reach: Reach, arguments: argparse.Nam
 
 async def _change(arguments: argparse.Namespace) -> int:
     until = Level(arguments.until) if arguments.wait else Level.TREE
+    if arguments.root is not None and until is Level.PLUGIN:
+        raise InputError("plugin: nobody can say what the plugin of a tree on this machine lists (--until)")
     change = _wanted(arguments)
     async with contextlib.AsyncExitStack() as stack:
         reaching = _reaching(arguments, needs_cluster=until is not Level.TREE)

@@ -73,6 +73,8 @@ class Landing:
         loop = asyncio.get_running_loop()
         for level in LEVELS[1 : LEVELS.index(self._until) + 1]:
             if level is Level.PLUGIN:
+                if not plugin:  # a tree of this machine: nobody can say when its plugin saw it
+                    continue
                 await self._until_listed(counts, plugin)
             elif level is Level.NODE:
                 await self._until_allocatable(receipt.node, counts)
@@ -95,8 +97,6 @@ class Landing:
     # The plugin, by its metrics.
 
     async def _until_listed(self, counts: Counts, plugin: str) -> None:
-        if not plugin:  # none that the API server knows: a fleet without pods
-            return
         pause = FIRST_LOOK_S
         while True:
             with contextlib.suppress(errors.ApiError):

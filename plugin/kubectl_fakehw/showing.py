@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHOWN_NODES: Final = 20
-"""Receipts that people see by themselves; the slowest ones. All of them are in the sum, and in JSON."""
+"""So many receipts people see one by one; of more, the SHOWN_SLOWEST. All of them are in the sum, and in JSON."""
+
+SHOWN_SLOWEST: Final = 10
 
 SHOWN_MISSING: Final = 10
 
@@ -21,7 +23,8 @@ SHOWN_MISSING: Final = 10
 def receipts_text(receipts: Sequence[Receipt], until: Level) -> str:
     """Return receipts as a table: what is missing first, then the slowest."""
     ordered = sorted(receipts, key=lambda receipt: (receipt.has_landed(until), -receipt.at.get(until, 0.0)))
-    if len(receipts) <= SHOWN_NODES:
+    shown = len(receipts) if len(receipts) <= SHOWN_NODES else SHOWN_SLOWEST
+    if shown == len(receipts):
         ordered = sorted(receipts, key=lambda receipt: layout.natural_key(receipt.node))
     levels = LEVELS[: LEVELS.index(until) + 1]
     headings = ("NODE", "DEVICES", "CHANGED", *(level.upper() for level in levels), "")
@@ -33,10 +36,10 @@ def receipts_text(receipts: Sequence[Receipt], until: Level) -> str:
             *(duration(receipt.at.get(level)) for level in levels),
             "" if receipt.has_landed(until) else "MISSING",
         )
-        for receipt in ordered[:SHOWN_NODES]
+        for receipt in ordered[:shown]
     ]
     text = listing.table(headings, lines)
-    return f"{text}\n... and {len(receipts) - SHOWN_NODES} more" if len(receipts) > SHOWN_NODES else text
+    return f"{text}\n... and {len(receipts) - shown} more" if len(receipts) > shown else text
 
 
 def sum_text(found: Sum, until: Level) -> str:

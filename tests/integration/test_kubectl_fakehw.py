@@ -18,7 +18,8 @@ from fakehw import output
 from fakehw.errors import FakehwError, InputError, TreeError
 from hack import deployment
 from kubeapi.errors import ApiError
-from kubectl_fakehw import cli, installing
+from kubectl_fakehw import cli, installing, showing
+from kubectl_fakehw.receipts import Level, Receipt, summed
 from tests.fake_hands import FakeCluster, cluster
 
 DEADLINE_S = 60.0
@@ -176,6 +177,35 @@ async def test_a_scenario_is_played_by_all_hands_and_put_back_after_ctrl_c(tmp_p
             assert process.returncode == 130, err
             while {made.health(node, "any/gpu/1") for node in made.nodes} != {"healthy"}:
                 await asyncio.sleep(0.02)
+
+
+async def test_a_tree_of_this_machine_has_receipts_of_what_can_be_seen_and_of_nothing_else(
+    tmp_path: Path, run: Run
+) -> None:
+    async with cluster(tmp_path, nodes=1) as made:
+        (made.nodes["worker-1"].root / "any/host").write_text("worker-1\n")
+        root = str(made.nodes["worker-1"].root)
+        code, out, _ = await run(made, "break", "any/gpu/1", "--root", root, "--wait", "-o", "json")
+        (receipt,) = json.loads(out)["receipts"]
+        assert (code, receipt["node"]) == (0, "worker-1")
+        assert "node_ms" in receipt
+        assert "plugin_ms" not in receipt, "nobody asked the plugin"
+        code, _, err = await run(made, "mend", "any/gpu/1", "--root", root, "--wait", "--until", "plugin")
+        assert (code, "(--until)" in err) == (2, True)
+
+
+def test_of_many_receipts_the_missing_and_the_slowest_are_shown() -> None:
+    receipts = [Receipt(f"n{number}", 1, 1, {Level.TREE: number / 10}) for number in range(1, 31)]
+    receipts[4].problem = "it is down"
+    lines = showing.receipts_text(receipts, Level.TREE).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["n5", "n30", "n29"]
+    assert lines[-1] == "... and 20 more"
+    total = summed(receipts, Level.TREE)
+    assert (total.landed, total.asked, total.p50_s, total.p99_s) == (29, 30, 1.6, 3.0)
+    assert showing.sum_text(total, Level.TREE).splitlines() == [
+        "landed on 29 of 30: p50 1.6 s, p99 3.0 s, slowest n30 3.0 s",
+        "missing: n5: it is down",
+    ]
 
 
 async def test_events_of_all_nodes_come_as_they_happen(tmp_path: Path, run: Run) -> None:
