@@ -72,7 +72,8 @@ class Logger:
             now = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
             _waiting.lines.append((level, event, {**self._bound, **values, "timestamp": now}))
             if level in ("warning", "error"):
-                load()
+                with contextlib.suppress(OSError, ImportError):  # no descriptor for it: the lines wait on
+                    load()
             return
         getattr(_final or _current(), level)(event, **self._bound, **values)
 

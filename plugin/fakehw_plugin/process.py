@@ -32,6 +32,9 @@ PATIENCE_S: Final = 0.5
 """How long logs, metrics and protobuf wait for the first registration before they are loaded all the same."""
 
 WEB_RETRY_S: Final = 5.0
+LOAD_RETRY_S: Final = 0.5
+MAX_LOADING_FAILURES: Final = 3
+"""In a row, each with descriptors to be had right after it."""
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -91,13 +94,36 @@ async def _run(daemon: Daemon) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
                 await daemon.first_live.wait()
-        # In a thread, because loading takes longer than anybody in the loop should have to wait.
-        version = await asyncio.to_thread(_load_the_rest, daemon.config)
+        version = await _load_patiently(daemon.config)
         logs.load()
         gc.freeze()
         gc.enable()
         if daemon.config.http is not None:
             await _serve_web(daemon, daemon.config.http, version)
+
+
+async def _load_patiently(config: Config) -> str:
+    """Load the rest, in a thread: it takes longer than anybody in the loop should have to wait.
+
+    For want of descriptors it is tried again: that is the world not being ready. Any other failure is a bug.
+    """
+    failures = 0
+    while True:
+        try:
+            return await asyncio.to_thread(_load_the_rest, config)
+        except (OSError, ImportError):
+            failures = 0 if _has_no_descriptor() else failures + 1
+            if failures == MAX_LOADING_FAILURES:
+                raise
+            await asyncio.sleep(LOAD_RETRY_S)
+
+
+def _has_no_descriptor() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return True
+    return False
 
 
 def _load_the_rest(config: Config) -> str:

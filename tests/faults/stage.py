@@ -254,6 +254,8 @@ class Stage:
         """Get over what happens once: registration, first flip, late imports."""
         await self.converged()
         await self.serves_others()
+        if self.plugin.http_port is None:  # else its log is not ours to read
+            await self.plugin.logged("started")  # written once what can wait is loaded
         await self.plugin.gauge()
 
 

@@ -6,6 +6,10 @@ import resource
 import subprocess
 import sys
 
+import pytest
+
+from fakehw_plugin import process
+
 
 def run(code: str, redirect: str = "") -> str:
     command = ["sh", "-c", f'"$@" {redirect}', "sh", sys.executable, "-c", code]
@@ -50,3 +54,26 @@ def test_serving_loads_neither_logs_nor_protobuf_before_it_has_to() -> None:
     code = "import sys, fakehw_plugin.daemon; print(*sorted({'structlog', 'google.protobuf', 'prometheus_client'} & sys.modules.keys()))"
 
     assert run(code).strip() == ""
+
+
+async def test_loading_waits_for_descriptors_and_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crashed for want of them, the plugin would lose its registrations."""
+    monkeypatch.setattr(process, "LOAD_RETRY_S", 0.0)
+    outcomes: list[Exception | str] = [OSError(24, "Too many open files"), ImportError("libc: error 24")] * 5
+    starved = iter([True] * 10 + [False] * 10)
+
+    def load(_: object) -> str:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, str):
+            return outcome
+        raise outcome
+
+    monkeypatch.setattr(process, "_load_the_rest", load)
+    monkeypatch.setattr(process, "_has_no_descriptor", lambda: next(starved))
+    outcomes.append("1.2.3")
+    assert await process._load_patiently(None) == "1.2.3"  # type: ignore[arg-type]  # it is only passed on
+
+    outcomes += [ImportError("no module named bug")] * 4
+    with pytest.raises(ImportError, match="bug"):
+        await process._load_patiently(None)  # type: ignore[arg-type]
+    assert len(outcomes) == 1, "the third in a row is a bug"
