@@ -26,7 +26,6 @@ MODIFY: Final = int(inotify_simple.flags.MODIFY)
 CLOSE_WRITE: Final = int(inotify_simple.flags.CLOSE_WRITE)
 ISDIR: Final = int(inotify_simple.flags.ISDIR)
 VANISHING: Final = int(inotify_simple.flags.DELETE | inotify_simple.flags.MOVED_FROM)
-GONE: Final = int(inotify_simple.flags.DELETE_SELF | inotify_simple.flags.MOVE_SELF | inotify_simple.flags.UNMOUNT)
 MOVED_TO: Final = int(inotify_simple.flags.MOVED_TO)
 APPEARING: Final = int(inotify_simple.flags.CREATE) | MOVED_TO
 

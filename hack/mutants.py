@@ -111,7 +111,7 @@ def changes(node: ast.AST) -> Iterator[tuple[str, str, ast.AST]]:
         case ast.Constant(value=bool() as value):
             yield str(not value), "constant", node
         case ast.Constant(value=int() | float() as value):
-            yield repr(value * 10 if isinstance(value, float) or value > 2 else value + 1), "constant", node
+            yield repr(value * 10 if value > 2 or (isinstance(value, float) and value) else value + 1), "constant", node
         case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
             sign = "-" if isinstance(op, ast.Add) else "+"
             yield f"({ast.unparse(left)} {sign} {ast.unparse(right)})", "arithmetic", node

@@ -167,9 +167,7 @@ class Follower:
                 touched = {(): None}
                 break
             if not name:
-                if target == () and mask & inotify.GONE:
-                    self._check_root_at = 0.0
-                continue
+                continue  # of a directory itself, whose parent says more; of the root, nothing comes while it is open
             parts = self._touched_by(target, name)
             if parts is None:
                 continue

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -323,3 +324,11 @@ def test_letters_that_the_output_has_not_and_names_that_steer_a_terminal_are_esc
     assert not any(b"Traceback" in process.stderr for process in done)
     assert b"hei\\xdf" in done[0].stdout
     assert json.loads(done[2].stdout)[5]["reason"] == json.loads(done[4].stdout)["reason"] == "zu heiß"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_nothing_that_is_opened_takes_the_place_of_a_stream_that_the_shell_closed(tmp_path: Path, closed: str):
+    code = "import os, sys; from fakehw import output; output.prepare('fakehw'); fd = os.open('/', 0); open(sys.argv[1], 'w').write(str(fd))"
+    line = f"{sys.executable} -c {shlex.quote(code)} {tmp_path}/fd {closed}"
+    assert subprocess.run(["bash", "-c", line], check=False).returncode == 0
+    assert int((tmp_path / "fd").read_text()) > 2

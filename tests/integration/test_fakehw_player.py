@@ -87,6 +87,16 @@ def test_one_device_that_cannot_be_put_back_keeps_no_other_from_it(hands: Hands,
     assert content(root)[str(root / "n/dev1/2/health")] == before[str(root / "n/dev1/2/health")]
 
 
+def test_what_can_be_put_back_at_once_is(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock and a stage for each of 10,000 devices would take long."""
+    calls = []
+    real = FakeTree.write_health
+    hands.make(change(Act.SET, ONE, TWO, THREE, text=BAD))
+    monkeypatch.setattr(FakeTree, "write_health", lambda tree, texts: (calls.append(len(texts)), real(tree, texts)))
+    assert hands.restore().left == 0
+    assert calls == [3]
+
+
 def test_a_device_without_a_health_is_put_back_without_one(hands: Hands, root: Path, told: list[str]) -> None:
     (root / "n/dev1/1/health").unlink()
     (root / "n/dev1/1/numa_node").write_text("0\n")

@@ -241,6 +241,18 @@ def test_a_copy_is_like_what_it_was_made_of(tmp_path: Path) -> None:
     assert str((copy / "link").readlink()) == "inner/file"
 
 
+def test_a_copy_of_a_character_device_is_one(tmp_path: Path) -> None:
+    try:
+        os.mknod(tmp_path / "node", 0o20666, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("mknod is not allowed here")
+    (tmp_path / "node").chmod(0o640)
+    with directory.opened(str(tmp_path)) as fd:
+        directory.copy("node", dir_fd=fd, to="copy", to_fd=fd)
+    status = (tmp_path / "copy").stat()
+    assert (os.major(status.st_rdev), os.minor(status.st_rdev), status.st_mode) == (1, 5, 0o20640)
+
+
 # What looks like a part of a tree.
 
 

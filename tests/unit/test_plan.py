@@ -111,6 +111,11 @@ def test_character_devices(
     assert steps(of(wanted), of(before), actual=actual, makes_device_nodes=may) == ([expected] if expected else [])
 
 
+def test_character_devices_are_made_unless_it_is_said_that_they_cannot_be() -> None:
+    made = make_plan(spec(device_node="zero"), applied=(), actual=found(device()))
+    assert made.steps == [SetValue(ONE, "node", "zero", "")]
+
+
 @pytest.mark.parametrize(
     ("there", "before", "wanted", "expected"),
     [
