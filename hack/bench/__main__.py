@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hack.bench import measures, report, subject
+from hack.bench import dra, measures, report, subject
 
 OURS = "fakehw"
 
@@ -99,6 +99,8 @@ def main() -> None:
                 quiet = measures.idle(plugin.process.pid, 2 if few else 10)
                 result.add(f"idle 10 s, N={size} (CPU ms)", name, [quiet["cpu_ms"]])
                 result.add(f"idle 10 s, N={size} (time slices)", name, [quiet["slices"]])
+    for _ in range(rounds if not options.against else 0):
+        dra.measure(result, few=few)
     with subject.stage(0) as one:
         for size in sizes:
             result.add(f"fakehw build, N={size} (ms)", OURS, [measures.build(size, one.base)])
