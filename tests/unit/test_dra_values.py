@@ -15,7 +15,7 @@ from fakehw_plugin.attribute import Attribute, AttributeType, Effect, Taint
 from fakehw_plugin.device import DeviceID, Health
 from fakehw_plugin.dra import cdi, claim, health_list, names, placement
 from fakehw_plugin.dra.entry import entry
-from fakehw_plugin.dra.pool import DevicePool
+from fakehw_plugin.dra.pool import DevicePool, PoolListing
 from kubeletapi.drahealth.v1 import api_pb2 as health_v1
 from tests.factories import make_device
 
@@ -117,6 +117,21 @@ def test_devices_are_found_again_where_published_slices_have_them() -> None:
     pool.adopt(pool.places(slices))
 
     assert [len(devices) for devices in pool.wanted().values()] == [6, 64]
+
+
+def test_devices_are_seen_together_once_they_are_published() -> None:
+    pool = DevicePool(driver="myplugin.io", node="kind-worker2")
+    listing, other = PoolListing(pool), PoolListing(pool)
+    other.put(make_device(9, class_name="dev9"))
+    for number in (1, 2, 3):
+        listing.put(make_device(number))
+    listing.remove(make_device(3).id)
+
+    other.publish()
+    assert [len(devices) for devices in pool.wanted().values()] == [1], "the three of the other class are not whole yet"
+    listing.publish()
+    assert [len(devices) for devices in pool.wanted().values()] == [3]
+    assert set(pool.devices) == {"node2-dev9-9", "node2-dev3-1", "node2-dev3-2"}
 
 
 @given(st.lists(st.tuples(st.integers(1, 200), st.booleans()), max_size=300))

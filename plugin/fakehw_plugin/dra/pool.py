@@ -69,7 +69,9 @@ class DevicePool:
     def remove(self, device_id: DeviceID) -> None:
         """Forget a device."""
         name = names.device_name(device_id)
-        del self._devices[name], self._entries[name]
+        if self._devices.pop(name, None) is None:
+            return  # it came and went before it was published
+        del self._entries[name]
         self.health.remove(name)
         index = self._place.pop(name)
         del self._members[index][name]
@@ -118,20 +120,31 @@ class DevicePool:
 
 
 class PoolListing:
-    """One inventory's part of a pool. An inventory.Listing."""
+    """One inventory's part of a pool. An inventory.Listing.
+
+    What is put in and removed waits for `publish`: a class of many devices comes and goes as a whole, whatever wakes
+    the publisher in between.
+    """
 
     def __init__(self, pool: DevicePool) -> None:
         self._pool = pool
+        self._waiting: dict[DeviceID, Device | None] = {}
 
     def put(self, device: Device) -> bool:
         """Take note of a new or changed device; there is always room."""
-        self._pool.put(device)
+        self._waiting[device.id] = device
         return True
 
     def remove(self, device_id: DeviceID) -> None:
         """Forget a device."""
-        self._pool.remove(device_id)
+        self._waiting[device_id] = None
 
     def publish(self) -> None:
         """Let what was put in and removed be seen."""
+        waiting, self._waiting = self._waiting, {}
+        for device_id, device in waiting.items():
+            if device is not None:
+                self._pool.put(device)
+            else:
+                self._pool.remove(device_id)
         self._pool.publish()
