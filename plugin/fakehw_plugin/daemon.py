@@ -114,6 +114,7 @@ class Daemon:
             host_root=config.host_root,
             telemetry=self.telemetry,
             on_held=self._note_held,
+            class_paths=self._class_paths_of_driver if config.rpc_faults else None,
         )
 
     def _note_held(self) -> None:
@@ -121,3 +122,9 @@ class Daemon:
 
     def _class_paths(self, resource: str) -> list[str]:
         return self.pump.scanner.class_paths(resource)
+
+    def _class_paths_of_driver(self, driver: str) -> list[str]:
+        scanner = self.pump.scanner
+        return [
+            path for offer in sorted(scanner.offers) if offer.driver == driver for path in scanner.class_paths(offer)
+        ]

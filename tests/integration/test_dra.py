@@ -597,6 +597,36 @@ async def test_the_socket_goes_with_the_plugin_and_the_slices_stay(place: Place,
     assert set(published(api)) == SEED
 
 
+# Faults of the protocol.
+
+
+async def test_faults_in_the_tree_are_played_to_the_kubelet(place: Place, api: ApiServer) -> None:
+    rpc = place.tree / "node2/dev3/rpc"
+    rpc.mkdir()
+    async with running_daemon(place.config(api, rpc_faults=True)) as daemon, kubelet_of(place) as kubelet:
+        await names_are(api, SEED)
+        claim = allocate(api, "c", "node2-dev3-1")
+        (rpc / "node_prepare_resources").write_text("error UNAVAILABLE the bus is gone")
+        with pytest.raises(grpc.aio.AioRpcError, match="the bus is gone"):
+            await kubelet.prepare(claim)
+        (rpc / "node_prepare_resources").unlink()
+        assert not (await kubelet.prepare(claim))[claim["metadata"]["uid"]].error
+
+        (rpc / "node_unprepare_resources").write_text("error INTERNAL no")
+        with pytest.raises(grpc.aio.AioRpcError, match="no"):
+            await kubelet.unprepare(claim)
+        (rpc / "get_info").write_text("delay 10ms")
+        assert (await kubelet.register()).name == DRIVER
+        (rpc / "node_watch_resources").write_text("drop")
+        await kubelet.watch_health()
+
+        assert len(kubelet.healths) == 1, "the stream ended after its first list"
+        assert daemon.telemetry.rpc_faults == {
+            (DRIVER, method): 1
+            for method in ("node_prepare_resources", "node_unprepare_resources", "get_info", "node_watch_resources")
+        }
+
+
 # The other API.
 
 

@@ -9,7 +9,6 @@ registration      the Register call
 servicer          the five calls that a kubelet makes
 device_list       what ListAndWatch sends, kept encoded by `wire`
 pod_resources     what the kubelet says of devices: who holds them, which it takes for healthy
-rpc_faults        faults of the protocol, played on request
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from fakehw_plugin import rpc_faults
     from fakehw_plugin.device import DeviceID
-    from fakehw_plugin.deviceplugin import rpc_faults
     from fakehw_plugin.deviceplugin.pod_resources import PodResources
     from fakehw_plugin.devices.inventory import Inventory
     from fakehw_plugin.devices.telemetry import Telemetry
@@ -186,10 +186,10 @@ class DevicePlugin:
             await asyncio.wait(after)
         await one.run()
 
-    def _faults(self, resource: str, class_paths: Callable[[str], Iterable[str]]) -> rpc_faults.ResourceFaults:
-        from fakehw_plugin.deviceplugin import rpc_faults  # not in the time of a start without it
+    def _faults(self, resource: str, class_paths: Callable[[str], Iterable[str]]) -> rpc_faults.Faults:
+        from fakehw_plugin import rpc_faults  # not in the time of a start without it
 
-        return rpc_faults.ResourceFaults(
+        return rpc_faults.Faults(
             resource,
             class_paths=functools.partial(class_paths, resource),
             telemetry=self._telemetry,

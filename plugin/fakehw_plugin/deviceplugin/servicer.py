@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from fakehw_plugin import rpc_faults
     from fakehw_plugin.device import Device, DeviceID
-    from fakehw_plugin.deviceplugin import rpc_faults
     from fakehw_plugin.deviceplugin.device_list import DeviceList
     from fakehw_plugin.devices.inventory import Inventory
     from fakehw_plugin.devices.telemetry import Telemetry
@@ -63,7 +63,7 @@ class DevicePluginServicer:
         log: Logger,
         on_streams: Callable[[], None],
         on_allocated: Callable[[Iterable[DeviceID]], None],
-        faults: rpc_faults.ResourceFaults | None = None,
+        faults: rpc_faults.Faults | None = None,
     ) -> None:
         self.live_streams = 0
         self.options: Final = wire.plugin_options(pre_start_required=pre_start_required, preferred_allocation=True)
@@ -90,7 +90,7 @@ class DevicePluginServicer:
         stream: rpc_faults.Stream = self.list_and_watch
         if self._faults is not None:
             calls = {name: self._faults.unary(name, call) for name, call in calls.items()}
-            stream = self._faults.stream(stream)
+            stream = self._faults.stream("ListAndWatch", stream)
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()
         }

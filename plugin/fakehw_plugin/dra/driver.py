@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,9 +22,10 @@ from kubeapi import errors as api_errors
 from kubeapi.resources import RESOURCE_CLAIMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from fakehw_plugin import rpc_faults
     from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.dra.claim import Reference
     from kubeapi.client import Client
@@ -42,7 +44,10 @@ RESEND_AFTER_S: Final = (0.0, 0.2, 1.0)
 
 
 class Driver:
-    """Serves `pool` while `run` runs. `on_held` is called when the devices that claims hold have changed."""
+    """Serves `pool` while `run` runs. `on_held` is called when the devices that claims hold have changed.
+
+    With `class_paths`, which finds the directories of a driver's classes, the faults that are written there are played.
+    """
 
     def __init__(
         self,
@@ -56,6 +61,7 @@ class Driver:
         host_root: Path,
         telemetry: Telemetry,
         on_held: Callable[[], None],
+        class_paths: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         self.name = name
         self.is_registered = False
@@ -65,6 +71,7 @@ class Driver:
         self._registry_dir = registry_dir
         self._state_dir = state_dir / name
         self._telemetry = telemetry
+        self._class_paths = class_paths
         self.preparation = Preparation(
             driver=name,
             pool=node,
@@ -119,6 +126,7 @@ class Driver:
                 telemetry=self._telemetry,
                 log=self._log,
                 on_registered=self._note_registered,
+                faults=None if self._class_paths is None else self._faults(self._class_paths),
             )
             try:
                 async with endpoint.Endpoint(self._registry_dir, self.name, servicer) as serving:
@@ -144,6 +152,16 @@ class Driver:
                 for delay in RESEND_AFTER_S:
                     await asyncio.sleep(delay)
                     serving.servicer.resend()
+
+    def _faults(self, class_paths: Callable[[str], Iterable[str]]) -> rpc_faults.Faults:
+        from fakehw_plugin import rpc_faults  # not in the time of a start without it
+
+        return rpc_faults.Faults(
+            self.name,
+            class_paths=functools.partial(class_paths, self.name),
+            telemetry=self._telemetry,
+            log=self._log,
+        )
 
     def _others(self, serving: endpoint.Endpoint[DraServicer]) -> set[str]:
         with contextlib.suppress(OSError):

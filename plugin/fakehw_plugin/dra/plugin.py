@@ -47,6 +47,7 @@ class DraPlugin:
         host_root: Path,
         telemetry: Telemetry,
         on_held: Callable[[], None],
+        class_paths: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         self.drivers: dict[str, Driver] = {}
         self._node = node
@@ -62,6 +63,7 @@ class DraPlugin:
             "host_root": host_root,
             "telemetry": telemetry,
             "on_held": self._note_held,
+            "class_paths": class_paths,
         }
         self._inventories: dict[str, set[Inventory]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

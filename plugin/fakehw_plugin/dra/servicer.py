@@ -19,8 +19,9 @@ from kubeletapi.dra.v1beta1 import api_pb2 as v1beta1
 from kubeletapi.pluginregistration.v1 import api_pb2 as registration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from fakehw_plugin import rpc_faults
     from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.dra.pool import DevicePool
     from fakehw_plugin.dra.preparation import Preparation
@@ -45,6 +46,7 @@ class DraServicer:
         telemetry: Telemetry,
         log: Logger,
         on_registered: Callable[[bool, str], None],
+        faults: rpc_faults.Faults | None = None,
     ) -> None:
         self.live_streams = 0
         self._pool = pool
@@ -52,24 +54,38 @@ class DraServicer:
         self._telemetry = telemetry
         self._log = log
         self._on_registered = on_registered
+        self._faults = faults
         self._is_closing = False
         self._wakes: set[asyncio.Event] = set()
         self._resends = 0
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the handlers for a gRPC server."""
-        stream: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(self.node_watch_resources)
+        watch: rpc_faults.Stream = self.node_watch_resources
+        if self._faults is not None:
+            watch = self._faults.stream("NodeWatchResources", watch)
+        stream: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(watch)
         return (
-            _service(
+            grpc.method_handlers_generic_handler(
                 "pluginregistration.Registration",
-                GetInfo=_unary(self.get_info, registration.InfoRequest),
-                NotifyRegistrationStatus=_unary(self.notify_registration_status, registration.RegistrationStatus),
+                {
+                    "GetInfo": self._unary("GetInfo", self.get_info, registration.InfoRequest),
+                    "NotifyRegistrationStatus": _handler(
+                        self.notify_registration_status, registration.RegistrationStatus
+                    ),
+                },
             ),
             *(
-                _service(
+                grpc.method_handlers_generic_handler(
                     name,
-                    NodePrepareResources=_unary(self._prepare_in(version), version.NodePrepareResourcesRequest),
-                    NodeUnprepareResources=_unary(self._unprepare_in(version), version.NodeUnprepareResourcesRequest),
+                    {
+                        "NodePrepareResources": self._unary(
+                            "NodePrepareResources", self._prepare_in(version), version.NodePrepareResourcesRequest
+                        ),
+                        "NodeUnprepareResources": self._unary(
+                            "NodeUnprepareResources", self._unprepare_in(version), version.NodeUnprepareResourcesRequest
+                        ),
+                    },
                 )
                 for name, version in ((constants.V1_SERVICE, v1), (constants.V1BETA1_SERVICE, v1beta1))
             ),
@@ -78,6 +94,9 @@ class DraServicer:
                 for name in (constants.HEALTH_V1, constants.HEALTH_V1ALPHA1)
             ),
         )
+
+    def _unary(self, name: str, call: rpc_faults.Unary, request: Any) -> grpc.RpcMethodHandler[Any, Any]:
+        return _handler(call if self._faults is None else self._faults.unary(name, call), request)
 
     def close(self) -> None:
         """End all streams, so that stopping the server does not have to wait for them (contract PIT-8)."""
@@ -106,7 +125,7 @@ class DraServicer:
         self._on_registered(request.plugin_registered, request.error)
         return registration.RegistrationStatusResponse()
 
-    def _prepare_in(self, version: Any) -> Callable[[Any, Context], Awaitable[Any]]:
+    def _prepare_in(self, version: Any) -> rpc_faults.Unary:
         async def node_prepare_resources(request: Any, context: Context) -> Any:
             """Prepare every claim, each with an answer of its own (contract DRA-12)."""
             answer = version.NodePrepareResourcesResponse()
@@ -141,7 +160,7 @@ class DraServicer:
                 added.share_id = device.share_id
         return answer
 
-    def _unprepare_in(self, version: Any) -> Callable[[Any, Context], Awaitable[Any]]:
+    def _unprepare_in(self, version: Any) -> rpc_faults.Unary:
         async def node_unprepare_resources(request: Any, context: Context) -> Any:
             """Take every claim back, each with an answer of its own; one that is not known is taken back (DRA-16)."""
             answer = version.NodeUnprepareResourcesResponse()
@@ -191,7 +210,7 @@ class DraServicer:
             self._wakes.discard(wake)
 
 
-def _unary(call: Any, request: Any) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(call: Any, request: Any) -> grpc.RpcMethodHandler[Any, Any]:
     return grpc.unary_unary_rpc_method_handler(
         call, request_deserializer=request.FromString, response_serializer=_serialize
     )
@@ -200,10 +219,6 @@ def _unary(call: Any, request: Any) -> grpc.RpcMethodHandler[Any, Any]:
 def _serialize(message: Any) -> bytes:
     found: bytes = message.SerializeToString()
     return found
-
-
-def _service(name: str, **handlers: grpc.RpcMethodHandler[Any, Any]) -> grpc.GenericRpcHandler:
-    return grpc.method_handlers_generic_handler(name, handlers)
 
 
 def _ids(devices: Any) -> str:

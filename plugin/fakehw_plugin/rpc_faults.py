@@ -1,4 +1,4 @@
-"""Faults of the protocol by file, for testing what stands above a device plugin: kubelets, schedulers, operators.
+"""Faults of the protocol by file, for testing what stands above a plugin: kubelets, schedulers, operators.
 
     CLASS/rpc/allocate    delay 2s | error UNAVAILABLE some text | hang
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from fakehw_plugin.logs import Logger
 
     Context = grpc.aio.ServicerContext[Any, Any]
-    Unary = Callable[[bytes, Context], Coroutine[Any, Any, bytes]]
+    Unary = Callable[[Any, Context], Coroutine[Any, Any, Any]]
     Stream = Callable[[bytes, Context], AsyncIterator[bytes]]
 
 DIRECTORY: Final = "rpc"
 REGISTER: Final = "register"
 LIST_AND_WATCH: Final = "list_and_watch"
+NODE_WATCH_RESOURCES: Final = "node_watch_resources"
 FILES: Final = {
     "Register": REGISTER,
     "GetDevicePluginOptions": "get_device_plugin_options",
@@ -41,7 +42,14 @@ FILES: Final = {
     "GetPreferredAllocation": "get_preferred_allocation",
     "Allocate": "allocate",
     "PreStartContainer": "pre_start_container",
+    "GetInfo": "get_info",
+    "NodePrepareResources": "node_prepare_resources",
+    "NodeUnprepareResources": "node_unprepare_resources",
+    "NodeWatchResources": NODE_WATCH_RESOURCES,
 }
+"""The file of each call: of the device plugin API and, from GetInfo on, of DRA."""
+
+STREAMS: Final = (LIST_AND_WATCH, NODE_WATCH_RESOURCES)
 LOOK_EVERY_S: Final = 0.1
 MAX_DELAY_S: Final = 3600.0
 
@@ -56,7 +64,7 @@ class Kind(StrEnum):
     ERROR = "error"
     HANG = "hang"
     DROP = "drop"
-    """End the ListAndWatch stream after its first list, without an error."""
+    """End a stream after its first list, without an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ class Fault:
         words = attributes.one_line(value).split(" ", 2)
         if words == ["hang"]:
             return cls(Kind.HANG)
-        if words == ["drop"] and method == LIST_AND_WATCH:
+        if words == ["drop"] and method in STREAMS:
             return cls(Kind.DROP)
         if words[0] == "delay" and len(words) == 2:  # a word and a duration
             match = _DURATION.fullmatch(words[1])
@@ -83,17 +91,17 @@ class Fault:
                 return cls(Kind.DELAY, delay_s=seconds)
         if words[0] == "error" and len(words) > 1 and words[1] in grpc.StatusCode.__members__ and words[1] != "OK":
             return cls(Kind.ERROR, code=grpc.StatusCode[words[1]], text=words[2] if len(words) > 2 else "")
-        drop = ", drop" if method == LIST_AND_WATCH else ""
+        drop = ", drop" if method in STREAMS else ""
         raise ValueError(f"must be delay 2s (ms, s or m), error CODE text, hang{drop}")
 
 
-class ResourceFaults:
-    """The faults of one resource: those of the first of its classes that has a file for the call."""
+class Faults:
+    """The faults of one resource or DRA driver: those of the first of its classes that has a file for the call."""
 
     def __init__(
-        self, resource: str, *, class_paths: Callable[[], Iterable[str]], telemetry: Telemetry, log: Logger
+        self, served: str, *, class_paths: Callable[[], Iterable[str]], telemetry: Telemetry, log: Logger
     ) -> None:
-        self._resource = resource
+        self._served = served
         self._class_paths = class_paths
         self._telemetry = telemetry
         self._log = log
@@ -118,7 +126,7 @@ class ResourceFaults:
         """Return `call` with its faults before it."""
         method = FILES[name]
 
-        async def faulty(request: bytes, context: Context) -> bytes:
+        async def faulty(request: Any, context: Context) -> Any:
             fault = await self._wait(method)
             if fault is not None:
                 await context.abort(fault.code, fault.text)
@@ -126,8 +134,9 @@ class ResourceFaults:
 
         return faulty
 
-    def stream(self, call: Stream) -> Stream:
-        """Return ListAndWatch with its faults: before each list, and at any time while it is open."""
+    def stream(self, name: str, call: Stream) -> Stream:
+        """Return the stream `call` with its faults: before each list, and at any time while it is open."""
+        method = FILES[name]
 
         async def faulty(request: bytes, context: Context) -> AsyncIterator[bytes]:
             lists = call(request, context)
@@ -138,12 +147,12 @@ class ResourceFaults:
                     if upcoming is None:
                         upcoming = asyncio.ensure_future(anext(lists))
                     done, _ = await asyncio.wait({upcoming}, timeout=LOOK_EVERY_S)
-                    fault = self.look(LIST_AND_WATCH)
+                    fault = self.look(method)
                     if fault is not None and fault.kind is Kind.DROP and sent:
-                        self._tell(LIST_AND_WATCH, fault)
+                        self._tell(method, fault)
                         return
                     if done or (fault is not None and fault.kind is Kind.ERROR):
-                        fault = await self._wait(LIST_AND_WATCH)
+                        fault = await self._wait(method)
                         if fault is not None:
                             await context.abort(fault.code, fault.text)
                     if done:
@@ -181,7 +190,7 @@ class ResourceFaults:
         return None
 
     def _tell(self, method: str, fault: Fault) -> None:
-        self._telemetry.rpc_faults[self._resource, method] += 1
+        self._telemetry.rpc_faults[self._served, method] += 1
         self._log.warning("rpc_fault", method=method, fault=fault.kind.value, delay_s=fault.delay_s, text=fault.text)
 
     @staticmethod
