@@ -135,7 +135,10 @@ def test_the_constraint_of_openshift_allows_what_the_pods_ask_for_and_no_privile
     account = deployment.one(objects, "ServiceAccount")["metadata"]["name"]
     binding = deployment.one(objects, "RoleBinding")
     role = deployment.one(objects, "Role")
-    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "fakehw"}]
+    bound = [subject["name"] for subject in binding["subjects"]]
+    assert bound == [account, "fakehw-plugin"], "the second is that of the component dra"
+    with_dra = pod_of(rendered(["base", "hand"], ["openshift", "dra"]), "fakehw-plugin")
+    assert with_dra["serviceAccountName"] in bound
     assert (binding["roleRef"]["name"], role["rules"][0]["resourceNames"]) == (role["metadata"]["name"], ["fakehw"])
     for name in ("fakehw-plugin", "fakehw-hand"):
         pod = pod_of(objects, name)
