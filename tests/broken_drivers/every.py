@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from tests.broken_drivers import sound
+import inspect
 
-EVERY: dict[str, type[sound.Sound]] = {"Sound": sound.Sound}
+from tests.broken_drivers import claims, life, registration, slices, sound
+
+EVERY: dict[str, type[sound.Sound]] = {"Sound": sound.Sound} | {
+    name: kind
+    for module in (registration, slices, claims, life)
+    for name, kind in inspect.getmembers(module, inspect.isclass)
+    if issubclass(kind, sound.Sound) and not name.startswith("_")
+}

@@ -43,7 +43,7 @@ class Sound(
     type = "DRAPlugin"
     versions: tuple[str, ...] = ("v1.DRAPlugin", "v1beta1.DRAPlugin", "v1alpha1.DRAResourceHealth")
     devices: tuple[str, ...] = ("gem-1", "gem-2", "gem-3")
-    resend_s = 5.0
+    resend_s = 0.5
     exit_code = 0
     cdi_version = "0.5.0"
 
@@ -90,8 +90,7 @@ class Sound(
             await asyncio.sleep(LOOK_S)
 
     async def publish_once(self, http: aiohttp.ClientSession) -> None:
-        wanted = {"fieldSelector": f"spec.nodeName={self.node},spec.driver={self.name}"}
-        async with http.get(SLICES, params=wanted) as response:
+        async with http.get(SLICES, params=self.wanted()) as response:
             stored = (await response.json())["items"]
         if not stored:
             async with http.get(f"/api/v1/nodes/{self.node}") as response:
@@ -104,6 +103,9 @@ class Sound(
         if self.differs(stored[0]["spec"], spec):
             async with http.put(f"{SLICES}/{stored[0]['metadata']['name']}", json={**stored[0], "spec": spec}):
                 pass
+
+    def wanted(self) -> dict[str, str]:
+        return {"fieldSelector": f"spec.nodeName={self.node},spec.driver={self.name}"}
 
     def owners(self, owner: dict[str, Any]) -> dict[str, Any]:
         return {"ownerReferences": [owner]}
@@ -188,6 +190,8 @@ class Sound(
         return self.cdi_dir / f"sound.example.com-{uid}.json"
 
     def write_cdi(self, uid: str, devices: list[str]) -> None:
+        if not devices:
+            return
         entries = [
             {"name": f"{uid}-{device}", "containerEdits": {"env": [f"GEM_{device.replace('-', '_').upper()}=1"]}}
             for device in devices

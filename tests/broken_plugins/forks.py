@@ -95,10 +95,10 @@ def serve(path: str) -> tuple[str, str, str]:
 
 
 @contextlib.asynccontextmanager
-async def serving(path: Path) -> AsyncIterator[None]:
+async def serving(path: Path, module: str = "tests.broken_plugins") -> AsyncIterator[None]:
     """Run a process that serves; it ends what it forked when it ends."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.broken_plugins", "--serve", str(path),
+        sys.executable, "-m", module, "--serve", str(path),
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip  # the command stays on one line
     assert process.stdin is not None
@@ -140,7 +140,8 @@ def _ask(path: str, name: str, directory: str, state: str, output: IO[bytes]) ->
 async def execute(command: Sequence[str], environ: dict[str, str], output: IO[bytes]) -> Process:
     """Stand in for the kit's `subject.execute`; a command is the server's socket, a plugin's name and its state file."""
     path, name, state = command
-    server = _ask(path, name, environ["PLUGIN_DIR"], state, output)
+    directory = environ.get("PLUGIN_DIR") or str(Path(environ["PLUGINS_DIR"]).parent)  # a DRA driver has a root
+    server = _ask(path, name, directory, state, output)
     server.setblocking(False)
     return Process(server, int(await asyncio.get_running_loop().sock_recv(server, 64)))
 

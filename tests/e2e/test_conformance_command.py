@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -16,12 +18,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from fakekubelet.conformance import cli
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-FAST = ["--brief", "--absent", "0.3", "--quiet", "0.3"]
+FAST = ["--no-progress", "--brief", "--absent", "0.3", "--quiet", "0.3"]
 
 
 def kit(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -195,6 +198,47 @@ def test_the_page_has_the_checks_that_there_are(capsys: pytest.CaptureFixture[st
 
     assert cli.main(["--list"]) == 0
     assert capsys.readouterr().out.rstrip() in page
+
+
+def test_the_page_has_the_checks_of_drivers_too(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "conformance.md").read_text()
+
+    assert cli.main(["--api", "dra", "--list"]) == 0
+    assert capsys.readouterr().out.rstrip() in page
+
+
+def test_the_snippets_for_ci_are_yaml_with_commands_that_there_are() -> None:
+    page = (ROOT / "docs" / "conformance.md").read_text()
+    snippets = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    lines = [step.get("run", "") for step in snippets[0]["conformance"]["steps"]] + snippets[1]["conformance"]["script"]
+    commands = [shlex.split(line) for line in lines if line.startswith("fakehw-conformance")]
+
+    assert len(commands) == 2
+    for words in commands:
+        assert cli.parser().parse_args(words[1:]).command
+
+
+@pytest.mark.parametrize(
+    ("word", "text"), [("LW-1", "LW-1 [R] Called exactly once"), ("full-lists", "full-lists: Keeps listing a device")]
+)
+def test_a_fact_or_a_check_is_explained(word: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--explain", word]) == 0
+    assert capsys.readouterr().out.startswith(text)
+
+
+def test_a_driver_is_judged_with_json_on_standard_output_and_progress_beside_it(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    done = kit(
+        "--api", "dra", "--brief", "--quiet", "0.3", "--json", "-", "--driver", "sound.example.com",
+        "--", sys.executable, "-m", "tests.broken_drivers", "Sound", str(state),
+    )  # fmt: skip  # the command as one types it
+
+    found = json.loads(done.stdout)
+    assert found["counts"]["broken"] == 0, done.stdout
+    assert found["resources"] == ["sound.example.com"]
+    assert "fakehw-conformance: the driver is started\n" in done.stderr
+    assert done.returncode == 0
 
 
 def test_version_is_that_of_the_distribution() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fakekubelet.conformance import call_checks, list_checks, recovery_checks, registration_checks
 
 if TYPE_CHECKING:
-    from fakekubelet.conformance.evidence import Evidence
     from fakekubelet.conformance.verdict import Check, Result
 
-GROUPS: Final[dict[str, tuple[Check, ...]]] = {
+Groups = Mapping[str, "tuple[Check, ...]"]
+
+GROUPS: Final[Groups] = {
     "registration": registration_checks.CHECKS,
     "lists": list_checks.CHECKS,
     "calls": call_checks.CHECKS,
@@ -26,19 +28,19 @@ class Finding(NamedTuple):
     result: Result
 
 
-def judge(seen: Evidence) -> list[Finding]:
-    """Ask every check."""
-    return [Finding(group, check, check(seen)) for group, checks in GROUPS.items() for check in checks]
+def judge(seen: Any, groups: Groups = GROUPS) -> list[Finding]:
+    """Ask every check; *seen* is the evidence that those of *groups* read."""
+    return [Finding(group, check, check(seen)) for group, checks in groups.items() for check in checks]
 
 
-def markdown() -> str:
+def markdown(groups: Groups = GROUPS, *, who: str = "plugin") -> str:
     """Return the checks as tables for docs/conformance.md, which a test compares."""
     lines = []
-    for group, checks in GROUPS.items():
+    for group, checks in groups.items():
         lines += [
-            f"### {group.capitalize()}",
+            f"### {group[:1].upper()}{group[1:]}",
             "",
-            "| Check | A plugin that keeps it | Contract |",
+            f"| Check | A {who} that keeps it | Contract |",
             "| --- | --- | --- |",
         ]
         lines += [f"| `{check.name}` | {check.claim} | {', '.join(check.facts)} |" for check in checks]

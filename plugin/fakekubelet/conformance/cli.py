@@ -12,18 +12,33 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from fakekubelet.conformance import catalogue, endings, private_mount, procedure, report, subject
+from fakekubelet.apiserver import slice_rules
+from fakekubelet.conformance import (
+    catalogue,
+    contract_text,
+    endings,
+    private_mount,
+    procedure,
+    report,
+    subject,
+)
+from fakekubelet.conformance.dra import catalogue as dra_catalogue
+from fakekubelet.conformance.dra import settings as dra_settings
 from fakekubelet.conformance.settings import Limits, Settings
 from fakekubelet.kubelet import registration, resource_name
 from fakekubelet.kubelet.mode import Mode
 from kubeletapi.deviceplugin.v1beta1 import constants
+from kubeletapi.dra import constants as dra_constants
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from fakekubelet.conformance.dra.evidence import Evidence as DraEvidence
     from fakekubelet.conformance.evidence import Evidence
 
-DESCRIPTION = "Find out which facts of the kubelet's contract a device plugin keeps (docs/conformance.md)."
+DESCRIPTION = (
+    "Find out which facts of the kubelet's contract a device plugin or a DRA driver keeps (docs/conformance.md)."
+)
 EPILOG = """\
 examples:
   fakehw-conformance -- my-plugin --plugin-dir {plugin_dir}
@@ -31,9 +46,12 @@ examples:
                      --mend 'echo healthy > tree/node1/dev1/1/health' \\
                      -- fakehw-plugin --root tree --plugin-dir {plugin_dir} --pod-resources {pod_resources}
   fakehw-conformance --private-mount -- a-plugin-that-insists-on-var-lib-kubelet
+  fakehw-conformance --api dra --driver gpu.example.com -- my-dra-driver     with KUBECONFIG, NODE_NAME, ... (below)
+  fakehw-conformance --explain LW-13                  what a fact says
   fakehw-conformance --plugin-dir DIR                 the plugin runs already, on DIR, with no kubelet there
 
 {plugin_dir} and {pod_resources} in the command, PLUGIN_DIR and POD_RESOURCES in its environment: where the kubelet is.
+With --api dra: {kubeconfig} {node_name} {plugins_dir} {registry_dir} {cdi_dir} {pod_uid}, and the same in capitals.
 Exit code: 0 nothing broken, 1 something broken, 2 wrong use, 128 and more: ended by a signal, the plugin with it.
 """
 _LIMITS = {
@@ -46,6 +64,21 @@ _LIMITS = {
     "absent": "how long the kubelet is away",
     "quiet": "how long to look on without doing anything",
 }
+_DRA_LIMITS = {
+    "start": "from the process's start to its registration",
+    "info": "for GetInfo",
+    "publish": "from the registration to slices",
+    "change": "from a device's change to slices and a health message that say so",
+    "reply": "for NodePrepareResources and NodeUnprepareResources",
+    "recovery": "until it is registered again after a disturbance",
+    "republish": "until slices that were deleted are there again",
+    "stop": "from SIGTERM to the end",
+    "quiet": "how long to look on without doing anything",
+}
+
+
+_STDOUT = Path("-")
+APIS = ("device-plugin", "dra")
 
 
 class UsageError(Exception):
@@ -80,6 +113,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("command", nargs="*", metavar="COMMAND", help="the plugin and its arguments, after --")
+    add("--api", choices=APIS, default=APIS[0], help="what is tested (default %(default)s)")
+    add(
+        "--driver",
+        default="",
+        metavar="NAME",
+        help="the DRA driver's name; its directory is made (default: who registers)",
+    )
     add("--plugin-dir", type=Path, metavar="DIR", help="where the kubelet is to be (default: a new directory)")
     add(
         "--private-mount",
@@ -96,21 +136,48 @@ def parser() -> argparse.ArgumentParser:
         help="which one (default %(default)s)",
     )
     add("--brief", action="store_true", help="restart nothing: some seconds instead of a minute, fewer checks judged")
-    for name, text in _LIMITS.items():
-        default = getattr(Limits(), f"{name}_s")
+    for name in dict.fromkeys((*_LIMITS, *_DRA_LIMITS)):
         add(
             f"--{name}-limit" if name not in ("absent", "quiet") else f"--{name}",
             dest=f"limit_{name}",
             type=_seconds,
-            default=default,
             metavar="SECONDS",
-            help=f"{text} (default {default:g})",
+            help=_limit_help(name),
         )
-    add("--json", type=Path, metavar="FILE", help="write the findings as JSON too")
+    add(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the findings as JSON too; - is standard output, without the table",
+    )
     add("--junit", type=Path, metavar="FILE", help="write the findings as JUnit XML too")
     add("--list", action="store_true", help="print the checks as Markdown and exit")
+    add("--explain", metavar="FACT", help="print a fact of the contract, or those of a check, and exit")
+    add("--no-progress", action="store_true", help="do not say on standard error what is being done")
     add("--version", action=_Version, nargs=0, help="print the version and exit")
     return made  # fmt: skip  # one option a line where it fits
+
+
+def _limit_help(name: str) -> str:
+    parts = []
+    for texts, limits, only in ((_LIMITS, Limits(), ""), (_DRA_LIMITS, dra_settings.Limits(), "dra: ")):
+        if name in texts:
+            parts.append(f"{only}{texts[name]} (default {getattr(limits, f'{name}_s'):g})")
+    return "; ".join(parts)
+
+
+def _limits(given: argparse.Namespace, names: Mapping[str, str]) -> dict[str, float]:
+    """Return the limits that were given; UsageError for one that the API does not have."""
+    wanted = {
+        name: value
+        for name in dict.fromkeys((*_LIMITS, *_DRA_LIMITS))
+        if (value := getattr(given, f"limit_{name}")) is not None
+    }
+    foreign = sorted(wanted.keys() - names.keys())
+    if foreign:
+        option = f"--{foreign[0]}" if foreign[0] == "absent" else f"--{foreign[0]}-limit"
+        raise UsageError(f"{option} is not for --api {given.api}")
+    return {f"{name}_s": value for name, value in wanted.items()}
 
 
 def _seconds(text: str) -> float:
@@ -124,7 +191,7 @@ def _seconds(text: str) -> float:
 
 
 def _settings(given: argparse.Namespace, plugin_dir: Path) -> Settings:
-    limits = dataclasses.replace(Limits(), **{f"{name}_s": getattr(given, f"limit_{name}") for name in _LIMITS})
+    limits = dataclasses.replace(Limits(), **_limits(given, _LIMITS))
     resources = tuple(name for name in given.resources.split(",") if name)
     for name in resources:
         if not resource_name.is_extended(name):
@@ -141,6 +208,43 @@ def _settings(given: argparse.Namespace, plugin_dir: Path) -> Settings:
     )
 
 
+def _driver_settings(given: argparse.Namespace, root: Path) -> dra_settings.Settings:
+    for option, value in (("--resources", given.resources), ("--plugin-dir", given.plugin_dir)):
+        if value:
+            raise UsageError(f"{option} is not for --api dra")
+    if not given.command:
+        raise UsageError("give a COMMAND after --: a driver that runs already has another API server")
+    if given.driver and any(slice_rules.driver_name(given.driver, "")):
+        raise UsageError(f"--driver: {given.driver!r} is no name of a driver (contract DRA-2)")
+    runtime = Path(dra_constants.CDI_DIR)
+    return dra_settings.Settings(
+        command=tuple(given.command),
+        root=root,
+        cdi_dir=runtime if given.private_mount and runtime.is_dir() else root / "cdi",
+        driver=given.driver,
+        break_command=given.break_,
+        mend_command=given.mend,
+        is_brief=given.brief,
+        mode=given.kubelet,
+        limits=dataclasses.replace(dra_settings.Limits(), **_limits(given, _DRA_LIMITS)),
+    )
+
+
+def _explained(wanted: str) -> str:
+    """Return the text of a fact, or of those of a check; UsageError for neither."""
+    known = contract_text.facts()
+    checks = [
+        check for groups in (catalogue.GROUPS, dra_catalogue.GROUPS) for kind in groups.values() for check in kind
+    ]
+    named = [check for check in checks if check.name == wanted]
+    numbers = [number for check in named for number in check.facts] or [wanted.upper()]
+    missing = [number for number in numbers if number not in known]
+    if missing:
+        raise UsageError(f"--explain: {missing[0]} is no fact of the contract and no check; see --list")
+    claims = [f"{check.name}: {check.claim}" for check in named]
+    return "\n\n".join([*claims, *(known[number] for number in dict.fromkeys(numbers))])
+
+
 def _check_directory(directory: Path) -> None:
     """Refuse to stand in for a kubelet where there is one."""
     if registration.is_listening(directory / constants.KUBELET_SOCKET):
@@ -151,7 +255,9 @@ def _check_directory(directory: Path) -> None:
 
 def _check_reports(given: argparse.Namespace) -> None:
     """Refuse a report that could not be written, before a minute is spent on what is to be in it."""
-    paths = {option: getattr(given, option) for option in ("json", "junit") if getattr(given, option) is not None}
+    paths = {
+        option: getattr(given, option) for option in ("json", "junit") if getattr(given, option) not in (None, _STDOUT)
+    }
     for option, path in paths.items():
         if path.is_dir():
             raise UsageError(f"--{option}: {path} is a directory")
@@ -166,13 +272,28 @@ def _check_reports(given: argparse.Namespace) -> None:
         raise UsageError(f"--json and --junit: both would be written to {given.json}")
 
 
-def run(settings: Settings) -> Evidence:
+def run(settings: Settings | dra_settings.Settings, progress: Callable[[str], None]) -> Evidence | DraEvidence:
     """Go through the procedure; UsageError if a command cannot be run or the directory not be used."""
-    _check_directory(settings.plugin_dir)
     try:
-        return endings.run(procedure.run(settings))
+        if isinstance(settings, dra_settings.Settings):
+            return endings.run(_run_driver(settings, progress))
+        _check_directory(settings.plugin_dir)
+        return endings.run(procedure.run(settings, progress))
     except (OSError, subject.HookError) as error:
         raise UsageError(str(error)) from error
+
+
+def _say_on_stderr(what: str) -> None:
+    print(f"fakehw-conformance: {what}", file=sys.stderr, flush=True)  # noqa: T201 - to who waits
+
+
+async def _run_driver(settings: dra_settings.Settings, progress: Callable[[str], None]) -> DraEvidence:
+    try:
+        from fakekubelet.conformance.dra import procedure as dra_procedure  # needs the extra
+    except ModuleNotFoundError as error:
+        text = f"--api dra needs the extra apiserver (pip install 'fakehw[apiserver]'): {error}"
+        raise UsageError(text) from error
+    return await dra_procedure.run(settings, progress)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -198,8 +319,13 @@ def _main(arguments: Sequence[str] | None) -> int:
             )
         if unknown:
             raise UsageError(f"unrecognized arguments: {' '.join(unknown)}: see fakehw-conformance --help")
+        is_dra = given.api == "dra"
+        if given.explain is not None:
+            print(_explained(given.explain))  # noqa: T201 - what the option is for
+            return 0
+        groups = dra_catalogue.GROUPS if is_dra else catalogue.GROUPS
         if given.list:
-            print(catalogue.markdown())  # noqa: T201 - what the option is for
+            print(catalogue.markdown(groups, who="driver" if is_dra else "plugin"))  # noqa: T201 - likewise
             return 0
         if not given.command and given.plugin_dir is None:
             raise UsageError("give a COMMAND after --, or --plugin-dir for a plugin that runs already")
@@ -216,11 +342,17 @@ def _main(arguments: Sequence[str] | None) -> int:
         if plugin_dir is None:
             temporary = tempfile.mkdtemp(prefix="fhc-", dir="/tmp")  # short: contract PATH-4
             plugin_dir = Path(temporary) / "device-plugins"
-        seen = run(_settings(given, plugin_dir.absolute()))
-        findings = catalogue.judge(seen)
-        print(report.table(findings, width=shutil.get_terminal_size((120, 24)).columns, color=sys.stdout.isatty()))  # noqa: T201
+        plugin_dir = plugin_dir.absolute()
+        settings = _driver_settings(given, plugin_dir.parent) if is_dra else _settings(given, plugin_dir)
+        seen = run(settings, (lambda _: None) if given.no_progress else _say_on_stderr)
+        findings = catalogue.judge(seen, groups)
+        if given.json != _STDOUT:
+            width = shutil.get_terminal_size((120, 24)).columns
+            print(report.table(findings, width=width, color=sys.stdout.isatty()))  # noqa: T201 - the report
         for path, text in ((given.json, report.as_json(findings, seen)), (given.junit, report.as_junit(findings))):
-            if path is not None:
+            if path == _STDOUT:
+                sys.stdout.write(text)
+            elif path is not None:
                 path.write_text(text)
     except (UsageError, private_mount.MountError, OSError) as error:
         print(f"fakehw-conformance: {error}", file=sys.stderr)  # noqa: T201 - to the person who called

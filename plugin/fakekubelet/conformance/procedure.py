@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from fakekubelet.conformance.settings import Settings
 
 
-async def run(settings: Settings) -> evidence.Evidence:
-    """Do it all; OSError if the command cannot be run."""
-    procedure = Procedure(settings)
+async def run(settings: Settings, progress: Callable[[str], None] = lambda _: None) -> evidence.Evidence:
+    """Do it all, and say to *progress* what comes next; OSError if the command cannot be run."""
+    procedure = Procedure(settings, progress)
     try:
         await procedure.run()
     finally:
@@ -38,7 +38,8 @@ async def run(settings: Settings) -> evidence.Evidence:
 class Procedure:
     """One run."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
+        self._progress = progress
         self.seen = evidence.Evidence(settings)
         self._settings = settings
         self._limits = settings.limits
@@ -56,11 +57,14 @@ class Procedure:
         """Go through it as far as the plugin lets it."""
         if not await self._arrive():
             return
+        self._progress(f"{len(self._observed.resources)} resource(s) registered; doing nothing for a while")
         await self._listen()
+        self._progress("asking for allocations and preferences")
         await calls.ask_and_change(self.seen, self._observed, self._kubelet, self._plugin)
         if not self.seen.survived_unknown:
             await self._revive()
         if self._plugin.is_ours and self._observed.is_up():
+            self._progress("SIGTERM")
             await self._stop()
         if self._settings.is_brief:
             return
@@ -68,6 +72,7 @@ class Procedure:
             await self._new_life()
         await self._disturb()
         if self._plugin.is_ours and self._observed.is_up():
+            self._progress("SIGKILL, and a new start")
             await self._kill_and_return()
 
     async def close(self) -> None:
@@ -89,6 +94,9 @@ class Procedure:
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
         await self._begin_life()
+        self._progress(
+            "the plugin is started beside a dead kubelet.sock" if self._plugin.is_ours else "a kubelet comes"
+        )
         if self._plugin.is_ours:
             await self._observed.until(lambda: not self._plugin.is_running, self._limits.absent_s)
         came = time.monotonic()
@@ -236,6 +244,7 @@ class Procedure:
         for name, disturb in disturbances.items():
             if not self._observed.is_up():
                 return
+            self._progress(name)
             since = time.monotonic()
             await disturb()
             self.seen.recoveries[name] = recovery = await self._recovered(since, time.monotonic())

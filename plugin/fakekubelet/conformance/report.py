@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fakekubelet.conformance.catalogue import Finding
+    from fakekubelet.conformance.dra.evidence import Evidence as DraEvidence
     from fakekubelet.conformance.evidence import Evidence
 
 _MARKS = {Verdict.KEPT: "kept", Verdict.BROKEN: "BROKEN", Verdict.UNJUDGED: "-"}
@@ -35,7 +36,7 @@ def table(findings: Sequence[Finding], *, width: int, color: bool) -> str:
     for finding in findings:
         if finding.group != group:
             group = finding.group
-            lines += ["", f"{group.capitalize()}"]
+            lines += ["", f"{group[:1].upper()}{group[1:]}"]
         mark = f"{_MARKS[finding.result.verdict]:6}"
         if color:
             mark = f"\x1b[{_COLORS[finding.result.verdict]}m{mark}\x1b[0m"
@@ -48,7 +49,7 @@ def table(findings: Sequence[Finding], *, width: int, color: bool) -> str:
     return "\n".join(lines[1:])
 
 
-def as_json(findings: Sequence[Finding], seen: Evidence) -> str:
+def as_json(findings: Sequence[Finding], seen: Evidence | DraEvidence) -> str:
     """Return the findings, what was tested and how often each verdict was given."""
     content: dict[str, Any] = {
         "command": list(seen.settings.command),

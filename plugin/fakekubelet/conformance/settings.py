@@ -50,6 +50,11 @@ class Settings:
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     @property
+    def places(self) -> dict[str, str]:
+        """Return what the plugin finds in its environment, and as `{name}` in its command."""
+        return {"PLUGIN_DIR": str(self.plugin_dir), "POD_RESOURCES": str(self.pod_resources_socket or "")}
+
+    @property
     def pod_resources_socket(self) -> Path | None:
         """Where PodResources is served: beside a plugin directory that has its usual name (contract PATH-5)."""
         directory = self.plugin_dir

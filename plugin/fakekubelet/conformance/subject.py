@@ -7,14 +7,13 @@ import contextlib
 import os
 import signal
 import tempfile
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from fakekubelet.conformance import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fakekubelet.conformance.settings import Settings
 
 _TAIL_BYTES = 2000
 _TOLD = 200
@@ -32,10 +31,22 @@ async def execute(command: Sequence[str], environ: dict[str, str], output: IO[by
     )
 
 
+class Started(Protocol):
+    """What is told of a process that is to be started."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Return it word by word; empty if it runs already."""
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Return what is added to its environment, and put for `{name}` in its words."""
+
+
 class Subject:
     """At most one process at a time, in a session of its own; or none, for a plugin that runs already."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Started) -> None:
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: asyncio.Task[None] | None = None
@@ -68,10 +79,7 @@ class Subject:
         """Start it; OSError if the command cannot be run."""
         if not self.is_ours:
             return
-        places = {
-            "PLUGIN_DIR": str(self._settings.plugin_dir),
-            "POD_RESOURCES": str(self._settings.pod_resources_socket or ""),
-        }
+        places = self._settings.places
         command = list(self._settings.command)
         for name, path in places.items():
             command = [word.replace(f"{{{name.lower()}}}", path) for word in command]
@@ -111,13 +119,13 @@ class HookError(Exception):
     """A command that was to break or mend a device failed, so nothing can be said of what follows."""
 
 
-async def run_hook(command: str, settings: Settings) -> None:
+async def run_hook(command: str, settings: Started) -> None:
     """Run a shell command that breaks or mends a device; raise HookError if it fails."""
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",
         "-c",
         command,
-        env={**os.environ, "PLUGIN_DIR": str(settings.plugin_dir)},
+        env={**os.environ, **settings.places},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,

@@ -111,6 +111,17 @@ class DriverClient:
             "NodeUnprepareResources", newest.NodeUnprepareResources, v1.NodeUnprepareResourcesRequest(claims=claims)
         )
 
+    async def ask(self, service: str) -> str:
+        """Call a service that need not be the chosen one, without claims; return the error, "" if there is none."""
+        chosen, self.service = self.service, service
+        try:
+            await self.prepare([])
+        except call_log.RpcError as error:
+            return str(error)
+        finally:
+            self.service = chosen
+        return ""
+
     @property
     def _open_channel(self) -> grpc.aio.Channel:
         assert self._channel is not None, "start comes first"

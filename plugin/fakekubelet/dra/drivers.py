@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from fakekubelet import clock
 from fakekubelet.apiserver import api_error, kinds, selectors
 from fakekubelet.dra import driver_client
+from fakekubelet.kubelet import registration
 from kubeletapi.dra import constants
 
 if TYPE_CHECKING:
@@ -27,6 +29,17 @@ WIPING_DELAY_S: Final = 30.0
 """How long a driver may be gone before its slices are deleted (contract DRA-8)."""
 _FIRST_RETRY_S: Final = 1.0
 _LAST_RETRY_S: Final = 300.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """A driver that was taken."""
+
+    name: str
+    endpoint: Path
+    was_listening: bool
+    """Whether somebody served on its endpoint at that moment."""
+    at: float
 
 
 class NotRegisteredError(Exception):
@@ -50,7 +63,9 @@ class Drivers:
         calls: call_log.CallLog,
         ring: Callable[[], None],
         on_health: Callable[[str, healthapi.NodeWatchResourcesResponse | None], None],
+        arrivals: list[Arrival],
     ) -> None:
+        self._arrivals = arrivals
         self._api = api
         self._node_name = node_name
         self._minor = minor
@@ -89,6 +104,7 @@ class Drivers:
     async def connect(self, name: str, endpoint: Path, versions: Sequence[str]) -> None:
         """Register an instance of a driver; RefusedError if its endpoint is known already (contract DRA-6)."""
         service = self._service(name, endpoint, versions)
+        self._arrivals.append(Arrival(name, endpoint, registration.is_listening(endpoint), self._clock.time()))
         known = self._clients.setdefault(name, [])
         if self._minor < 33:
             while known:

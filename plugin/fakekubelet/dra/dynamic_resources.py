@@ -43,6 +43,8 @@ class DynamicResources:
         self.cdi = cdi.Cdi(cdi_dirs)
         self.health_messages: list[tuple[float, str, healthapi.NodeWatchResourcesResponse | None]] = []
         """`(time, driver, message)` of every health message, over restarts too; None is the end of a stream."""
+        self.arrivals: list[drivers.Arrival] = []
+        """Every driver that was taken, over restarts too."""
         self.synced_pods: list[str] = []
         """UIDs of pods that were looked at again because the health of one of their devices changed (DRA-HEALTH-6)."""
         self._state_dir = state_dir
@@ -65,6 +67,7 @@ class DynamicResources:
             calls=self._calls,
             ring=self._ring,
             on_health=self._heard,
+            arrivals=self.arrivals,
         )
         self._preparation = preparation.Preparation(self.api, self.drivers, self.claims)
 
