@@ -136,8 +136,9 @@ class Follow:
                 label_selector=self._label_selector,
                 retry_for_s=0,
             )
-            self._replace({_key(one): one for one in found.get("items") or []})
-            self._synced(found["metadata"]["resourceVersion"])
+            version = found["metadata"]["resourceVersion"]
+            self._replace({_key(one): one for one in found.get("items") or []}, version)
+            self._synced(version)
         await self._watch({"resourceVersion": str(self._version)})
 
     async def _watch(self, place: dict[str, str]) -> None:
@@ -158,7 +159,7 @@ class Follow:
                     if initial is None:
                         self._version = version
                     elif (found["metadata"].get("annotations") or {}).get(INITIAL_EVENTS_END) == "true":
-                        self._replace(initial)
+                        self._replace(initial, version)
                         self._synced(version)
                         initial = None
                 elif initial is not None:
@@ -167,10 +168,15 @@ class Follow:
                     self._version = version
                     self._take(_key(found), None if kind == "DELETED" else found, deleted=found)
 
-    def _replace(self, items: dict[Key, Object]) -> None:
-        """Bring `objects` in line with a whole list, event by event."""
+    def _replace(self, items: dict[Key, Object], version: str) -> None:
+        """Bring `objects` in line with a whole list, event by event.
+
+        What is not in the list was deleted by its *version*: a deleted object carries that, as one does in a watch, so
+        that whoever compares versions does not take the deletion for older than a write of their own.
+        """
         for key in self.objects.keys() - items.keys():
-            self._take(key, None, deleted=self.objects[key])
+            last = self.objects[key]
+            self._take(key, None, deleted={**last, "metadata": {**last["metadata"], "resourceVersion": version}})
         for key, found in items.items():
             self._take(key, found, deleted=found)
 

@@ -9,6 +9,8 @@ import pytest
 
 from fakekubelet.apiserver import faults
 from fakekubelet.apiserver.server import ApiServer
+from kubeapi import access, follow, resources
+from kubeapi import client as kubeclient
 
 SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 CLAIMS = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
@@ -342,3 +344,29 @@ async def test_rubbish_gets_an_answer_that_says_why(http):
         assert response.status == 405
     await get(http, "/apis/resource.k8s.io/v1/nothing", status=404)
     await get(http, SLICES, status=400, fieldSelector="spec.colour=red")
+
+
+async def test_our_client_tells_of_a_deletion_that_it_missed_with_a_version_newer_than_the_last(api):
+    seen = []
+    async with kubeclient.Client(access.Access(api.url)) as client:
+        following = follow.Follow(client, resources.RESOURCE_SLICES, on_event=seen.append)
+        task = asyncio.create_task(following.run())
+        api.create(a_slice())
+        await api.wait_for(lambda: api.open_watches)
+        await until(lambda: any(event.type == "ADDED" for event in seen))
+        last = int(api.find("resourceslices", "s")["metadata"]["resourceVersion"])
+        api.delete("resourceslices", "s")
+        api.forget_history()
+        api.cut_watches()
+        await until(lambda: any(event.type == "DELETED" for event in seen))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    (gone,) = [event for event in seen if event.type == "DELETED"]
+    assert int(gone.object["metadata"]["resourceVersion"]) > last
+
+
+async def until(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -147,6 +147,7 @@ class Routes:
         request.code = 200
         watch = watching.Watch(objects, chosen, bookmark_period_s=self._server.bookmark_period_s)
         self._watches.add(watch)
+        self._server.changes.ring()
         try:
             async with contextlib.aclosing(watch.lines()) as lines:
                 async for line in lines:
