@@ -19,8 +19,8 @@ help: ## Print this list
 
 ##@ Start here (Python 3.11+ and make are enough)
 
-demo: $(VENV)/.run ## Play the whole story on this machine; PLAY=1 keeps it up to break things, SPEC=gpu-server shows other nodes
-	@$(if $(SPEC),$(BIN)/python -m fakehw_fleet up $(SPEC),$(BIN)/python hack/demo.py $(if $(PLAY),--play))
+demo: $(VENV)/$(if $(filter dra,$(API)),.dev,.run) ## Play the whole story on this machine; PLAY=1 keeps it up, SPEC=gpu-server shows other nodes, API=dra by DRA
+	@$(if $(filter dra,$(API)),$(BIN)/python hack/demo_dra.py,$(if $(SPEC),$(BIN)/python -m fakehw_fleet up $(SPEC),$(BIN)/python hack/demo.py $(if $(PLAY),--play)))
 
 setup: $(VENV)/.dev ## Make the virtual environment with everything for development
 

@@ -35,6 +35,27 @@ def transcript() -> str:
     return result.stdout
 
 
+def test_the_demo_by_dra_tells_the_same_story() -> None:
+    command = [sys.executable, str(REPOSITORY / "hack" / "demo_dra.py")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=90, env=ENVIRON, cwd=REPOSITORY)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for line in (
+        "dp1-1 Running kind-worker",
+        "dp1-2 Running kind-worker2",
+        "dp1-3: 0/2 nodes are available: 2 cannot allocate all claims.",
+        "DEV_1_ID_0='/node1/dev1/1'",
+        "DEV_3_ID_1='/node2/dev3/2'",
+        "claim dp1-1-extended-resources-*: node1-dev1-1",
+        "dp-late runs: DEV_3_ID_0=/node2/dev3/3",
+        "all of it happened.",
+    ):
+        assert line in lines, line
+    assert lines.count("DEV_2_ID_0='/node2/dev2/1'") == 2
+    assert any("taint myplugin.io/unhealthy=over-temperature:NoSchedule" in line for line in lines)
+
+
 def test_the_demo_tells_the_seeds_story(transcript: str) -> None:
     lines = [line.strip() for line in transcript.splitlines()]
 
