@@ -15,7 +15,12 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "testing-your-plugin.md"
 BIN = Path(sys.executable).parent
-WITH_TESTS = ("testing-your-plugin.md", "how-to-test-your-scheduler.md", "fake-kubelet.md")
+WITH_TESTS = (
+    "testing-your-plugin.md",
+    "testing-your-dra-driver.md",
+    "how-to-test-your-scheduler.md",
+    "fake-kubelet.md",
+)
 
 
 def blocks(language: str, page: Path = PAGE) -> list[str]:
@@ -88,6 +93,18 @@ def test_the_kit_finds_what_the_page_says(project: Path) -> None:
     found = json.loads((project / "found.json").read_text())
     broken = [one["name"] for one in found["checks"] if one["verdict"] == "broken"]
     assert broken == blocks("text")[0].split(), done.stdout
+
+
+def test_the_copied_test_of_a_driver_passes_and_the_kit_finds_what_it_neglects(project: Path) -> None:
+    said = pytest_says(project, "-p", "no:asyncio", "-p", "no:anyio", "test_gem_driver.py")
+    assert "1 passed" in said, said
+
+    script = blocks("sh", DOCS / "testing-your-dra-driver.md")[0]
+    done = run(["sh", "-ec", script.replace("--brief", "--brief --quiet 0.3 --json -")], project)
+
+    found = json.loads(done.stdout)
+    broken = {check["name"] for check in found["checks"] if check["verdict"] == "broken"}
+    assert broken == {"owned-by-node", "base-request-names", "replaced-claim", "stops-cleanly"}, done.stdout
 
 
 def test_own_stubs_pass_beside_ours(project: Path) -> None:

@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("command", nargs="*", metavar="COMMAND", help="the plugin and its arguments, after --")
-    add("--api", choices=APIS, default=APIS[0], help="what is tested (default %(default)s)")
+    add("--api", choices=APIS, default=APIS[0], help="what is tested (default device-plugin)")
     add(
         "--driver",
         default="",
