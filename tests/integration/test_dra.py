@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from fakehw_plugin.dra import driver as driver_module
 from fakehw_plugin.dra import servicer
@@ -595,6 +596,21 @@ async def test_the_socket_goes_with_the_plugin_and_the_slices_stay(place: Place,
 
     assert place.sockets() == []
     assert set(published(api)) == SEED
+
+
+async def test_a_kubeconfig_that_is_not_there_yet_is_told_once_and_waited_for(place: Place, api: ApiServer) -> None:
+    config = place.config(api)
+    kubeconfig = Path(config.kubeconfig)
+    content = kubeconfig.read_text()
+    kubeconfig.unlink()
+    with capture_logs() as lines:
+        async with running_daemon(config):
+            await until(lambda: [line for line in lines if line["event"] == "no_way_to_the_api_server"])
+            await asyncio.sleep(0.35)  # two more tries
+            kubeconfig.write_text(content)
+            await names_are(api, SEED)
+
+    assert len([line for line in lines if line["event"] == "no_way_to_the_api_server"]) == 1
 
 
 # Faults of the protocol.

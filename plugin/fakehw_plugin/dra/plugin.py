@@ -177,13 +177,15 @@ class DraPlugin:
 
     async def _connect(self) -> None:
         """Find the way to the API server, however long it takes, and keep the client open."""
-        pause = FIRST_PAUSE_S
+        pause, told = FIRST_PAUSE_S, ""
         while True:
             try:
                 access = kubeconfig.find(self._kubeconfig)
                 break
             except errors.AccessError as error:
-                self._log.error("no_way_to_the_api_server", error=str(error), retry_in_s=pause)
+                if str(error) != told:
+                    told = str(error)
+                    self._log.error("no_way_to_the_api_server", error=told, retry_every_s=ACCESS_RETRY_S)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, ACCESS_RETRY_S)
         async with Client(access, user_agent="fakehw-plugin") as client:
