@@ -506,7 +506,7 @@ async def test_failures_are_played_on_a_fleet_and_drawn(api: ApiServer, home: Pa
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "fakehw_fleet", "play", str(home / "log.csv"), "--speed", "1200",
             "--kubeconfig", str(home / "kc"), "--root", str(home / "tree"), "--every", "0.1s", "--settle", "1s",
-            "--replace-pods", "--picture", str(home / "f.svg"),
+            "--replace-pods", "--picture", str(home / "log.svg"),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip  # a flag beside its value
         async with asyncio.timeout(2 * DEADLINE_S):
@@ -515,9 +515,10 @@ async def test_failures_are_played_on_a_fleet_and_drawn(api: ApiServer, home: Pa
         assert b"allocatable 8 at first, 3 at least" in out
         assert b"8 at last\npods disrupted 1" in out
         assert api.find("pods", "p", "default") is None
-    root = ElementTree.parse(home / "f.svg").getroot()
+    assert (home / "log.csv").read_text().startswith("at,node,"), "the fault log is the user's own"
+    root = ElementTree.parse(home / "log.svg").getroot()
     assert root.tag.endswith("svg")
-    rows = list(csv.DictReader((home / "f.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((home / "log-samples.csv").read_text().splitlines()))
     assert {row["allocatable"] for row in rows} >= {"8", "4", "3"}
     assert float(rows[-1]["days"]) > 0.055
 

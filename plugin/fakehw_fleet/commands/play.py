@@ -45,7 +45,7 @@ def add(commands: parser.Commands) -> None:
         metavar="FILE",
         type=Path,
         default=Path("fleet.svg"),
-        help="what is drawn; the table is beside it, as .csv (default fleet.svg)",
+        help="what is drawn; the table is beside it, as NAME-samples.csv (default fleet.svg)",
     )
     command.add_argument(
         "--every", metavar="DURATION", type=parser.duration, default=1.0, help="between two samples (default 1s)"
@@ -131,6 +131,11 @@ async def _play(arguments: argparse.Namespace, access: Access, root: Path) -> in
     return player.returncode or 0
 
 
+def _table(picture: Path) -> Path:
+    """Return where the table goes: beside the picture, by a name that no fault log of the same stem has."""
+    return picture.with_name(f"{picture.stem}-samples.csv")
+
+
 async def _replace(client: Client, metadata: dict[str, str]) -> None:
     from kubeapi import errors
     from kubeapi.resources import PODS
@@ -142,7 +147,7 @@ async def _replace(client: Client, metadata: dict[str, str]) -> None:
 def _write(arguments: argparse.Namespace, recorder: Recorder) -> None:
     from fakehw_fleet.cluster import recording
 
-    table = arguments.picture.with_suffix(".csv")
+    table = _table(arguments.picture)
     with table.open("w", newline="") as stream:
         recording.write_csv(recorder.samples, stream)
     for line in recorder.summary().splitlines():
