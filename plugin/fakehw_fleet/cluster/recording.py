@@ -114,9 +114,16 @@ def svg(samples: Sequence[Sample], *, title: str) -> bytes:
     step = max(1, len(samples) // _POINTS)
     thinned = [*samples[::step], *([samples[-1]] if (len(samples) - 1) % step else [])]
     chart = pygal.XY(
-        title=title, x_title="days played", show_dots=False, value_formatter=lambda value: f"{value:.0f}", height=480, width=960, legend_at_bottom=True, js=[],
+        title=title,
+        x_title="days played",
+        show_dots=False,
+        value_formatter=lambda value: f"{value:.0f}",
+        height=480,
+        width=960,
+        legend_at_bottom=True,
+        js=[],
         secondary_range=(0, max(10, *(max(one.pods_pending, one.pods_disrupted_so_far) for one in thinned))),
-    )  # fmt: skip  # one chart
+    )
     chart.add("devices allocatable", [(one.days, one.allocatable) for one in thinned])
     for name, field in (("pods pending", "pods_pending"), ("pods disrupted so far", "pods_disrupted_so_far")):
         chart.add(f"{name} (right)", [(one.days, getattr(one, field)) for one in thinned], secondary=True)
