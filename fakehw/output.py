@@ -8,7 +8,6 @@ output has no letters for is written as an escape.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
@@ -64,9 +63,6 @@ def confirm(text: str) -> None:
         end()
 
 
-_name = "fakehw"
-
-
 def remark(line: str) -> None:
     """Print a remark or an error; where it cannot be written it is lost."""
     complain(f"{_name}: {line}")
@@ -75,9 +71,11 @@ def remark(line: str) -> None:
 def complain(line: str) -> None:
     """Print an error as it stands, without our name before it."""
     if sys.stderr is not None:
-        with contextlib.suppress(OSError):
+        try:
             sys.stderr.write(f"{printable(line)}\n")
             sys.stderr.flush()
+        except OSError:
+            end()  # what stays in its buffer would fail once more at exit, and make that 120
 
 
 def end() -> None:

@@ -250,3 +250,15 @@ def test_pytest_is_not_needed(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_progress_and_errors_that_nobody_takes_change_no_exit_code(unbuffered: str, tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    sound = [str(BIN / "fakehw-conformance"), *FAST[1:], *broken_plugin("Sound", tmp_path)]
+    with Path("/dev/full").open("w") as full:
+        wrong = subprocess.run([sound[0], "--bogus"], stderr=full, env=environ, timeout=60, check=False)
+        judged = subprocess.run(sound, stdout=subprocess.PIPE, stderr=full, env=environ, timeout=60, check=False)
+
+    assert wrong.returncode == 2
+    assert judged.returncode == 0, judged.stdout

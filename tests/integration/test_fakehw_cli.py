@@ -285,7 +285,7 @@ def test_a_domain_of_the_plugins_moves_the_resources_that_are_shown(run, tmp_pat
 def test_what_was_done_is_done_whoever_reads_of_it(run, tmp_path: Path, line: str, code: int, stderr: str):
     run("build", "--spec", SEED)
     run("set-health", "node2/dev3/2", "unhealthy")  # for events to have a line
-    environ = {**os.environ, "FAKEHW_ROOT": str(tmp_path / "tree"), "SEED": str(SEED)}
+    environ = {**os.environ, "FAKEHW_ROOT": str(tmp_path / "tree"), "SEED": str(SEED), "PYTHONUNBUFFERED": ""}
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m fakehw {line}"],
         check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environ, timeout=60,

@@ -1,4 +1,7 @@
-"""Every fault of `make faults`, once (SIGKILL: five times): on the plugin as a process, with real inotify and real sockets."""
+"""Every fault of `make faults`, once (SIGKILL: five times): on the plugin as a process, with real inotify and real sockets.
+
+Off by default, because it takes half a minute: `make test-faults`, which CI runs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import itertools
 import pytest
 
 from tests.faults import catalogue, run, stage, storms
+
+pytestmark = pytest.mark.played
 
 LONG = ("for 30 s", "100,000 files", "50,000 devices", "reads its stream slowly", "never called", "a pod holds",
         "is dropped while", "max_user_watches")  # fmt: skip

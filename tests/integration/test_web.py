@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import resource
 import select
 import socket
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fakehw_plugin import metrics, web
+from fakehw_plugin import errors, metrics, web
 from fakekubelet import FakeKubelet
 from tests.factories import make_config
 from tests.running import DEADLINE_S, listed, running_daemon
@@ -235,3 +236,15 @@ async def test_closing_ends_every_connection_and_frees_the_port() -> None:
     assert not server._connections
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_no_descriptor_left_for_the_port_is_the_world_not_being_ready() -> None:
+    server = web.WebServer(("127.0.0.1", 0), {})
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    asyncio.get_running_loop()  # which has its own by now
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        with pytest.raises(errors.EndpointError, match="no socket could be made"):
+            await server.__aenter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

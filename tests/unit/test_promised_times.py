@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fakehw_plugin import cli, endpoint, log_sink, process, slices, web
-from fakehw_plugin.deviceplugin import directory, neighbours, pod_resources, registration, rpc_faults, session
+from fakehw_plugin import cli, endpoint, log_sink, process, rpc_faults, slices, web
+from fakehw_plugin.deviceplugin import directory, neighbours, pod_resources, registration, session
 from fakehw_plugin.devices import change_log, pump, retention, telemetry
 from fakehw_plugin.tree import complaints, mounts, scanner
 

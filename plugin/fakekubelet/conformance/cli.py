@@ -284,7 +284,12 @@ def run(settings: Settings | dra_settings.Settings, progress: Callable[[str], No
 
 
 def _say_on_stderr(what: str) -> None:
-    print(f"fakehw-conformance: {what}", file=sys.stderr, flush=True)  # noqa: T201 - to who waits
+    if sys.stderr is None:
+        return
+    try:
+        print(f"fakehw-conformance: {what}", file=sys.stderr, flush=True)  # noqa: T201 - to who waits
+    except OSError:  # nobody takes it: what is told to people decides over nothing, nor once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stderr.fileno())
 
 
 async def _run_driver(settings: dra_settings.Settings, progress: Callable[[str], None]) -> DraEvidence:
@@ -302,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with endings.heeded():
             return _main(arguments)
     except endings.EndedError as error:
-        print(f"fakehw-conformance: {error}; nothing was judged", file=sys.stderr)  # noqa: T201 - to who waits for it
+        _say_on_stderr(f"{error}; nothing was judged")
         return error.exit_code
 
 
@@ -355,7 +360,7 @@ def _main(arguments: Sequence[str] | None) -> int:
             elif path is not None:
                 path.write_text(text)
     except (UsageError, private_mount.MountError, OSError) as error:
-        print(f"fakehw-conformance: {error}", file=sys.stderr)  # noqa: T201 - to the person who called
+        _say_on_stderr(str(error))
         return 2
     finally:
         if temporary is not None:
