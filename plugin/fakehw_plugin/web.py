@@ -83,7 +83,7 @@ class WebServer:
             self._server = await asyncio.start_server(self._accept, host or None, port, limit=MAX_REQUEST_BYTES)
         except OSError as error:
             raise errors.EndpointError(f"cannot serve HTTP on {host}:{port}: {error.strerror}") from error
-        if not self._server.sockets:  # asyncio passes over what it cannot make a socket for, with no descriptor left too
+        if not self._server.sockets:  # asyncio passes over an address that it can make no socket for
             self._server.close()
             raise errors.EndpointError(f"cannot serve HTTP on {host}:{port}: no socket could be made")
         self._log.info("web_serving", address=host or "*", port=self.port)

@@ -75,8 +75,11 @@ async def examine_all(names: list[str]) -> dict[str, dict[str, catalogue.Finding
     with tempfile.TemporaryDirectory(prefix="fhb-", dir="/tmp") as directory:
         server = Path(directory) / "server"
         async with forks.serving(server, "tests.broken_drivers"):
-            found = await asyncio.gather(*(one(name, server) for name in names))
-    return dict(zip(names, found, strict=True))
+            found = dict(zip(names, await asyncio.gather(*(one(name, server) for name in names)), strict=True))
+            for name in names:  # two dozen at once can outrun a fault's short limit: what looks odd is looked at alone
+                if set(broken(found[name])) != EVERY[name].breaks:
+                    found[name] = await examine(name, server)
+    return found
 
 
 @pytest.fixture(scope="module")
