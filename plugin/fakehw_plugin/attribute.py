@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 from typing import Final
 
 MAX_NAME: Final = 32
@@ -17,20 +16,20 @@ MAX_VALUE_BYTES: Final = 64
 MAX_TAINT_PART: Final = 63
 MAX_DOMAIN: Final = 253
 
-NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_INT: Final = re.compile(r"-?[0-9]{1,19}")
-_VERSION: Final = re.compile(
-    r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+# Patterns as text, compiled when first used: every plugin loads this before it registers, and few serve DRA.
+NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_INT: Final = r"-?[0-9]{1,19}"
+_VERSION: Final = (
+    r"(?a:(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(-(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
-    r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?",
-    re.ASCII,
+    r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?)"
 )
-_QUANTITY: Final = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))?([a-zA-Z]*)")
+_QUANTITY: Final = r"([0-9]{1,15})(?:\.([0-9]{1,9}))?([a-zA-Z]*)"
 _BINARY: Final = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _DECIMAL: Final = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
-_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-_NOT_LABEL: Final = re.compile(r"[^A-Za-z0-9._]+")
+_LABEL: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+_DOMAIN: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+_NOT_LABEL: Final = r"[^A-Za-z0-9._]+"
 
 
 class AttributeType(StrEnum):
@@ -71,7 +70,7 @@ class Taint:
 
 def parse(name: str, text: str, type_: AttributeType) -> Attribute:
     """Return the attribute that a file called `name` with `text` stands for; ValueError says the broken rule."""
-    if len(name) > MAX_NAME or not NAME.fullmatch(name):
+    if len(name) > MAX_NAME or not re.fullmatch(NAME, name):
         raise ValueError(f"a name must be a letter, then letters, digits or '_', at most {MAX_NAME} in all")
     return Attribute(name, type_, _value(text, type_))
 
@@ -79,7 +78,7 @@ def parse(name: str, text: str, type_: AttributeType) -> Attribute:
 def _value(text: str, type_: AttributeType) -> str | int | bool:
     match type_:
         case AttributeType.INT:
-            if not _INT.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+            if not re.fullmatch(_INT, text) or not -(2**63) <= int(text) < 2**63:
                 raise ValueError(f"{text[:40]!r} is no whole number of 64 bits")
             return int(text)
         case AttributeType.BOOL:
@@ -90,7 +89,7 @@ def _value(text: str, type_: AttributeType) -> str | int | bool:
             return quantity(text)
     if len(text.encode()) > MAX_VALUE_BYTES:
         raise ValueError(f"is longer than {MAX_VALUE_BYTES} bytes")
-    if type_ is AttributeType.VERSION and not _VERSION.fullmatch(text):
+    if type_ is AttributeType.VERSION and not re.fullmatch(_VERSION, text):
         raise ValueError(f"{text[:40]!r} is no version such as 1.2.3")
     return text
 
@@ -100,7 +99,9 @@ def quantity(text: str) -> str:
 
     What is written otherwise would come back changed, and look like somebody else's change.
     """
-    match = _QUANTITY.fullmatch(text)
+    from fractions import Fraction  # not in the time of a start without DRA
+
+    match = re.fullmatch(_QUANTITY, text)
     whole, part, suffix = match.groups() if match else ("", "", "?")
     if suffix not in _BINARY and suffix not in _DECIMAL:
         raise ValueError(f"{text[:40]!r} is no quantity such as 80Gi or 4")
@@ -132,14 +133,14 @@ def parse_taint(text: str, *, name: str) -> Taint:
     except ValueError:
         raise ValueError(f"{effect[:40]!r} is none of {', '.join(Effect)}") from None
     domain, slash, label = key.rpartition("/")
-    if slash and (len(domain) > MAX_DOMAIN or not _DOMAIN.fullmatch(domain)):
+    if slash and (len(domain) > MAX_DOMAIN or not re.fullmatch(_DOMAIN, domain)):
         raise ValueError(f"{key[:40]!r}: what stands before the slash is no DNS domain")
     for part in (label, *([value] if value else [])):
-        if len(part) > MAX_TAINT_PART or not _LABEL.fullmatch(part):
+        if len(part) > MAX_TAINT_PART or not re.fullmatch(_LABEL, part):
             raise ValueError(f"{part[:40]!r} must be letters, digits, '.', '_' or '-', at most {MAX_TAINT_PART}")
     return Taint(key, value, known)
 
 
 def label_value(text: str) -> str:
     """Return `text` as far as the value of a taint can say it: `over temperature` as `over-temperature`."""
-    return _NOT_LABEL.sub("-", text)[:MAX_TAINT_PART].strip("-._")
+    return re.sub(_NOT_LABEL, "-", text)[:MAX_TAINT_PART].strip("-._")

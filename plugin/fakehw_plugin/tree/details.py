@@ -28,7 +28,7 @@ OWN: Final = ("class", "number")
 MAX_FILES: Final = 64
 """Files of a device that are looked at; more than can be published."""
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_NAME: Final = r"[a-z][a-z0-9_]*"  # compiled when first used
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def read(fd: int, path: str, types: Mapping[str, AttributeType], found: Found) -
     is_whole = True
     values = []
     for name in _names(fd, path, found):
-        if not _NAME.fullmatch(name) or name in RESERVED:
+        if not re.fullmatch(_NAME, name) or name in RESERVED:
             continue
         if name in OWN:
             found[f"{path}/{name}", "attribute_ignored"] = "is published by the driver itself"
