@@ -166,6 +166,23 @@ def is_numa_node(text: str) -> bool:
     return text == "-1" or (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_NUMA_NODE)
 
 
+def check_attribute(name: str) -> None:
+    """Raise ValueError unless `name` is that of a file of one value, health and numa_node among them."""
+    if not ATTRIBUTE_NAME.fullmatch(name) or name == DEVICE_NODE:
+        rule = "lower-case letters, digits or '_', a letter first, and not node"
+        raise ValueError(f"must be the name of an attribute: {rule}")
+
+
+def check_value(name: str, value: str) -> None:
+    """Raise ValueError unless `value` can be that of the attribute `name`."""
+    if value != one_line(value) or len(value.encode(errors="replace")) >= MAX_VALUE_BYTES:
+        raise ValueError(f"must be one line of fewer than {MAX_VALUE_BYTES} bytes")
+    if name == HEALTH and parse_health(value)[0] is None:
+        raise ValueError("must be healthy or unhealthy, then perhaps a reason")
+    if name == NUMA_NODE and not is_numa_node(value):
+        raise ValueError(f"must be a whole number from -1 to {MAX_NUMA_NODE}")
+
+
 def health_text(health: Health, reason: str = "") -> str:
     """Return the value of a health file: the word, and the reason on the same line."""
     return f"{health} {one_line(reason)}".rstrip()

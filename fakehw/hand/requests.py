@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from fakehw import layout
 from fakehw.errors import InputError
 from fakehw.layout import TreePath
 from fakehw.scenario.timeline import Act, Change
@@ -46,6 +47,7 @@ def change_to_json(change: Change) -> dict[str, Any]:
         "act": change.act.value,
         "paths": [str(path) for path in change.paths],
         "text": change.text,
+        "name": change.name,
     }
 
 
@@ -53,7 +55,9 @@ def change_from_json(told: Mapping[str, Any]) -> Change:
     """Return the change that was told; InputError for what is none."""
     try:
         paths = tuple(map(TreePath.parse, told["paths"]))
-        return Change(float(told["at_s"]), str(told["step"]), Act(told["act"]), paths, str(told["text"]))
+        name = str(told.get("name", layout.HEALTH))  # an older kubectl-fakehw has nothing else to set
+        layout.check_attribute(name)
+        return Change(float(told["at_s"]), str(told["step"]), Act(told["act"]), paths, str(told["text"]), name)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{told!r}: is no change: {error}") from None
 

@@ -16,7 +16,7 @@ from fakehw.scenario import receipts, witnesses
 from fakehw.scenario.playhead import Playhead
 from fakehw.scenario.receipts import State
 from fakehw.scenario.timeline import Act, Change
-from fakehw.scenario.undo import OUT, Left, health_of, undo
+from fakehw.scenario.undo import Left, undo
 from fakehw.tree import directory
 from fakehw.tree.snapshot import Unreadable
 from fakehw.tree.writer import FakeTree
@@ -73,7 +73,7 @@ class Hands:
         if change.act is Act.UNPLUG:
             self._finish(paths)
             self._tree.unplug(paths)
-            self._left |= dict.fromkeys(paths, OUT)
+            self._left |= {path: self._left_of(path).out() for path in paths}
             return dict.fromkeys(paths, State(receipts.REMOVED))
         if change.act is Act.PLUG:
             self._put({path: self._before[path] for path in paths})
@@ -82,11 +82,14 @@ class Hands:
             for path in paths:
                 self._tear(path, change.text)
             return {}
+        if change.act is Act.RESET:
+            self._write({path: {change.name: self._before[path].text(change.name)} for path in paths})
+            return {path: _state(*self._before[path].health) for path in paths if change.name == layout.HEALTH}
         if change.act is Act.FINISH:
             self._finish(paths)
         else:
-            self._write(dict.fromkeys(paths, change.text))
-        return dict.fromkeys(paths, _state(*layout.parse_health(change.text)))
+            self._write({path: {change.name: change.text} for path in paths})
+        return dict.fromkeys(paths, _state(*layout.parse_health(change.text))) if change.name == layout.HEALTH else {}
 
     def restore(self) -> Restored:
         """Put back what we changed and nobody else has changed since, each device on its own where it has to be."""
@@ -96,23 +99,36 @@ class Hands:
         try:
             todo = undo(self._before, self._left, dict(self._tree.read().devices()))
         except FakehwError as error:
-            return Restored({}, [str(error)], len(self._left))
+            return Restored((), {}, [str(error)], len(self._left))
         for path in todo.others:
             self._tell(f"{path}: was changed by somebody else meanwhile: left as it is")
-        done = [*_each(todo.devices, self._put, problems), *_each(todo.texts, self._write, problems)]
-        left = len(todo.devices) + len(todo.texts) - len(done) + len(todo.others)
-        return Restored({path: _state(*self._before[path].health) for path in done}, problems, left)
+        done = (*_each(todo.devices, self._put, problems), *_each(todo.values, self._write, problems))
+        left = {*todo.devices, *todo.values} - {*done} | {*todo.others}
+        told = (path for path in done if path in todo.devices or layout.HEALTH in todo.values[path])
+        return Restored(done, {path: _state(*self._before[path].health) for path in told}, problems, len(left))
+
+    def _left_of(self, path: TreePath) -> Left:
+        return self._left.get(path, Left())
 
     def _is_out(self, path: TreePath) -> bool:
-        return path in self._left and self._left[path].is_out
+        return self._left_of(path).is_out
 
     def _put(self, devices: Mapping[TreePath, FoundDevice]) -> None:
-        self._tree.put(devices)
-        self._left |= {path: Left(health_of(device)) for path, device in devices.items()}
+        names = {path: {layout.HEALTH, *self._left_of(path).values} for path in devices}
+        self._tree.put(devices, names=names)
+        self._left |= {
+            path: Left({name: device.text(name) for name in names[path]}) for path, device in devices.items()
+        }
 
-    def _write(self, texts: Mapping[TreePath, str | None]) -> None:
-        self._tree.write_health(texts)
-        self._left |= {path: Left(text) for path, text in texts.items()}
+    def _write(self, values: Mapping[TreePath, Mapping[str, str | None]]) -> None:
+        self._tree.write_values(values)
+        for path, texts in values.items():
+            for name, text in texts.items():
+                self._note(path, text, name)
+
+    def _note(self, path: TreePath, text: str | None, name: str = layout.HEALTH) -> None:
+        """Remember what we have left of an attribute."""
+        self._left[path] = self._left_of(path).with_value(name, text)
 
     def _tear(self, path: TreePath, text: str) -> None:
         """Truncate a health file in place, and write the first half of a word to it."""
@@ -122,9 +138,9 @@ class Hands:
         fd = self._open_alone(path)
         self._torn[path] = fd, text, raw[half:]
         os.ftruncate(fd, 0)
-        self._left[path] = Left("")
+        self._note(path, "")
         os.write(fd, raw[:half])
-        self._left[path] = Left(text[:half])
+        self._note(path, text[:half])
 
     def _open_alone(self, path: TreePath) -> int:
         """Open a health file for writing in place; one with a second name is replaced by a copy of its own first."""
@@ -137,7 +153,7 @@ class Hands:
             if os.fstat(fd).st_nlink == 1:
                 return fd
             os.close(fd)
-            self._write({path: text})
+            self._write({path: {layout.HEALTH: text}})
         raise InputError(f"{path}: its health file has a second name, which would be written through")
 
     def _finish(self, paths: Iterable[TreePath]) -> None:
@@ -149,14 +165,16 @@ class Hands:
                     os.write(fd, rest)
                 finally:
                     os.close(fd)
-                self._left[path] = Left(text)
+                self._note(path, text)
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What restoring came to: the devices that were put back, what went wrong, and how many are not as they were."""
 
+    paths: tuple[TreePath, ...]
     states: dict[TreePath, State]
+    """Of those whose health was put back, or that were plugged in."""
     problems: list[str]
     left: int
 
@@ -260,8 +278,8 @@ def _restore(ledger: receipts.Ledger, hands: Hands, patience_s: float) -> int:
     """Restore, enter that as a receipt, and return how many devices are not as they were."""
     written_at = time.time()
     restored = hands.restore()
-    if restored.states or restored.problems:
-        change = Change(0.0, RESTORE, Act.SET, tuple(restored.states))
+    if restored.paths or restored.problems:
+        change = Change(0.0, RESTORE, Act.SET, restored.paths)
         _enter(ledger, change, written_at, restored.states, "; ".join(restored.problems), patience_s)
     return restored.left
 
@@ -313,11 +331,11 @@ def _try(act: Callable[[], None], what: str, problems: list[str]) -> bool:
 
 def _refuse_unrestorable(timeline: Sequence[Change], before: Snapshot) -> None:
     devices = dict(before.devices())
-    touched = dict.fromkeys(path for change in timeline for path in change.paths)
+    touched = dict.fromkeys((path, change.name) for change in timeline for path in change.paths)
     lines = [
-        f"{path}: health file {value.reason}: must be a file of one value, or it could not be restored"
-        for path in touched
-        if isinstance(value := devices[path].attributes.get(layout.HEALTH), Unreadable)
+        f"{path}: {name} file {value.reason}: must be a file of one value, or it could not be restored"
+        for path, name in touched
+        if isinstance(value := devices[path].attributes.get(name), Unreadable)
     ]
     if lines:
         raise InputError(*lines)

@@ -85,6 +85,7 @@ class Receipt:
             "step": self.change.step,
             "act": self.change.act.value,
             "devices": [str(path) for path in self.change.paths],
+            "name": self.change.name,
             "text": self.change.text,
             "written_at": self.written_at,
             "problem": self.problem,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from fakehw import layout
 from fakehw.durations import seconds
 from fakehw.errors import InputError, SpecError
-from fakehw.scenario.timeline import FAULTS, Change
+from fakehw.scenario.timeline import FAULTS, Change, value_text
 from fakehw.spec import document, schema
 
 if TYPE_CHECKING:
@@ -117,7 +117,12 @@ def _check_reason(text: str) -> None:
 _SCHEMA: Final = schema.Schema(
     "fakehw.scenario",
     "scenario.schema.json",
-    {"fakehw-duration": seconds, "fakehw-pattern": _check_pattern, "fakehw-reason": _check_reason},
+    {
+        "fakehw-attribute": layout.check_attribute,
+        "fakehw-duration": seconds,
+        "fakehw-pattern": _check_pattern,
+        "fakehw-reason": _check_reason,
+    },
 )
 
 
@@ -130,7 +135,7 @@ def _problems(data: Any) -> Iterator[schema.Problem]:
     for index, step in enumerate(steps if isinstance(steps, list) else ()):
         for kind, fields in step.items() if isinstance(step, dict) else ():
             if isinstance(fields, dict):
-                for key, rule in _number_problems(fields):
+                for key, rule in (*_number_problems(fields), *(_value_problems(fields) if kind == "set" else ())):
                     yield ("steps", index, kind, key), rule
         if isinstance(step, dict):
             yield from _duration_problems(("steps", index), step)
@@ -162,6 +167,15 @@ def _number_problems(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, "0: must be more than 0"
     if known.get("jitter", 0) > known.get("period", math.inf) / 4:
         yield "jitter", f"{schema.shown(fields['jitter'])}: must be at most a quarter of the period"
+
+
+def _value_problems(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    name, value = fields.get("attribute"), fields.get("value")
+    if isinstance(name, str) and isinstance(value, str | int | float):
+        try:
+            layout.check_value(name, value_text(value))
+        except ValueError as error:
+            yield "value", f"{schema.shown(value)}: {error}"
 
 
 # A step and the devices that it names.

@@ -25,6 +25,8 @@ class Act(StrEnum):
     """What one change does."""
 
     SET = "set"
+    RESET = "reset"
+    """An attribute becomes what it was before the scenario."""
     TEAR = "tear"
     """Truncate the health file in place and write the first half of its new value."""
     FINISH = "finish"
@@ -35,32 +37,40 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that happens at one moment to some devices. `text` is their new health; "" where there is none."""
+    """One thing that happens at one moment to some devices. `text` is the new value of `name`, "" where it has none."""
 
     at_s: float
     step: str
     act: Act
     paths: tuple[TreePath, ...]
     text: str = ""
+    name: str = layout.HEALTH
+    """The attribute that is set, or reset."""
 
     def __str__(self) -> str:
         names = ", ".join(str(path).removeprefix("/") for path in self.paths[:3])
         more = f" and {len(self.paths) - 3} more" if len(self.paths) > 3 else ""
-        return f"{self.act:<7}{names}{more}{f': {self.text}' if self.text else ''}"
+        what = " ".join(filter(None, ("" if self.name == layout.HEALTH else self.name, self.text)))
+        return f"{self.act:<7}{names}{more}{f': {what}' if what else ''}"
 
 
 def from_moment(changes: Sequence[Change], at_s: float) -> tuple[Change, ...]:
     """Return what is left of a timeline from a moment on, after what brings the devices to how they are by then."""
     if at_s <= 0:
         return tuple(changes)
-    states: dict[TreePath, tuple[int, Change]] = {}
+    states: dict[TreePath, dict[str, tuple[int, Change]]] = {}
     for order, change in enumerate(change for change in changes if change.at_s < at_s):
-        states |= dict.fromkeys(change.paths, (order, change))
+        for path in change.paths:
+            if change.act is Act.PLUG:
+                states.pop(path, None)  # as it was, with all its attributes
+            else:
+                states.setdefault(path, {})[change.name] = order, change
     before: dict[int, tuple[Change, list[TreePath]]] = {}
-    for path, (order, change) in states.items():
-        is_as_it_was = change.act is Act.PLUG or (change.act is Act.SET and change.text == _GOOD)
-        if not is_as_it_was:
-            before.setdefault(order, (change, []))[1].append(path)
+    for path, of_path in states.items():
+        for order, change in of_path.values():
+            is_good = change.act is Act.SET and (change.name, change.text) == (layout.HEALTH, _GOOD)
+            if not is_good and change.act is not Act.RESET:
+                before.setdefault(order, (change, []))[1].append(path)
     begin = (
         replace(
             change, at_s=at_s, act=Act.SET if change.act in (Act.TEAR, Act.FINISH) else change.act, paths=tuple(paths)
@@ -87,6 +97,20 @@ def _break(
 
 def _mend(kind: str, at_s: float, _f: Mapping[str, Any], paths: list[TreePath], _: random.Random) -> Iterator[Change]:
     yield Change(at_s, kind, Act.SET, tuple(paths), _GOOD)
+
+
+def _set(
+    kind: str, at_s: float, fields: Mapping[str, Any], paths: list[TreePath], _: random.Random
+) -> Iterator[Change]:
+    name = fields["attribute"]
+    yield Change(at_s, kind, Act.SET, tuple(paths), value_text(fields["value"]), name)
+    if "for" in fields:
+        yield Change(at_s + seconds(fields["for"]), kind, Act.RESET, tuple(paths), name=name)
+
+
+def value_text(value: object) -> str:
+    """Return a value of YAML as it stands in an attribute's file."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _unplug(
@@ -171,6 +195,7 @@ def _random(
 FAULTS: Final = {
     "break": _break,
     "mend": _mend,
+    "set": _set,
     "unplug": _unplug,
     "plug": _plug,
     "flap": _flap,

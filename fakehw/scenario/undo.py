@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
-
-from fakehw import layout
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,24 +14,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What we left of a device: the text of its health file (None: no such file), or that it is out."""
+    """What we left of a device: the attributes that we wrote (None: removed), or that it is out, with these in it."""
 
-    text: str | None = None
+    values: Mapping[str, str | None] = field(default_factory=dict)
     is_out: bool = False
 
+    def with_value(self, name: str, text: str | None) -> Left:
+        """Return it with one attribute more, or another value of it, in a device that is in."""
+        return Left({**self.values, name: text})
 
-OUT: Final = Left(is_out=True)
+    def out(self) -> Left:
+        """Return it as pulled out."""
+        return replace(self, is_out=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """What has to be done: devices to put in again, health files to write (None: to remove).
+    """What has to be done: devices to put in again, attributes to write (None: to remove).
 
-    `others` are the devices that somebody else has changed since: they are left as they are.
+    `others` are the devices of which somebody else has changed since what we left: that is left as it is.
     """
 
     devices: dict[TreePath, FoundDevice] = field(default_factory=dict)
-    texts: dict[TreePath, str | None] = field(default_factory=dict)
+    values: dict[TreePath, dict[str, str | None]] = field(default_factory=dict)
     others: tuple[TreePath, ...] = ()
 
 
@@ -42,23 +45,20 @@ def undo(
 ) -> Undo:
     """Return what puts every device that we left changed, and nobody has changed since, back as it was before."""
     devices: dict[TreePath, FoundDevice] = {}
-    texts: dict[TreePath, str | None] = {}
+    values: dict[TreePath, dict[str, str | None]] = {}
     others = []
     for path in sorted(left, key=lambda path: path.sort_key):
         was, ours, found = before[path], left[path], now.get(path)
-        if ours.is_out:
-            if found is None:
-                devices[path] = was
-            else:
-                others.append(path)
-        elif found is None or health_of(found) != ours.text:
+        if ours.is_out and found is None:
+            devices[path] = was
+            continue
+        if ours.is_out or found is None:
             others.append(path)
-        elif ours.text != health_of(was):
-            texts[path] = health_of(was)
-    return Undo(devices, texts, tuple(others))
-
-
-def health_of(device: FoundDevice) -> str | None:
-    """Return the text of a device's health file; None where there is none, or none that can be read."""
-    value = device.attributes.get(layout.HEALTH)
-    return value if isinstance(value, str) else None
+            continue
+        theirs = [name for name, text in ours.values.items() if found.text(name) != text]
+        if theirs:
+            others.append(path)
+        todo = {name: was.text(name) for name, text in ours.values.items() if text != was.text(name)}
+        if todo := {name: text for name, text in todo.items() if name not in theirs}:
+            values[path] = todo
+    return Undo(devices, values, tuple(others))

@@ -51,6 +51,11 @@ class FoundDevice:
         health, reason = layout.parse_health(value)
         return (Health.UNHEALTHY, f"health file {reason}") if health is None else (health, reason)
 
+    def text(self, name: str) -> str | None:
+        """Return what an attribute says; None where there is none, or none that can be read."""
+        value = self.attributes.get(name)
+        return value if isinstance(value, str) else None
+
     @property
     def numa_node(self) -> int | None:
         """Return the NUMA node; None for -1, for no file and for a file that says something else."""

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -174,21 +174,25 @@ class FakeTree:
             finally:
                 kept.settle()
 
-    def write_health(self, texts: Mapping[TreePath, str | None]) -> None:
-        """Write these health files as they are given, whatever they say; None removes one. All, or none."""
+    def write_values(self, values: Mapping[TreePath, Mapping[str, str | None]]) -> None:
+        """Write these attributes of devices as they are given, whatever they say; None removes one. All, or none."""
         with self._os_errors(), self._writing() as (root_fd, _, writer):
-            for path, text in texts.items():
+            for path, texts in values.items():
                 self._require_likely(root_fd, path)
-                if text is None:
-                    writer.remove((*path.parts, layout.HEALTH))
-                else:
-                    writer.set_value(path, layout.HEALTH, text)
+                for name, text in texts.items():
+                    if text is None:
+                        writer.remove((*path.parts, name))
+                    else:
+                        writer.set_value(path, name, text)
             writer.commit()
 
-    def put(self, devices: Mapping[TreePath, FoundDevice]) -> None:
+    def put(
+        self, devices: Mapping[TreePath, FoundDevice], *, names: Mapping[TreePath, Collection[str]] | None = None
+    ) -> None:
         """Put devices where there are none, as they were when they were read; each appears whole.
 
-        What was unplugged comes back with all that is in it, and with the health that it had then.
+        What was unplugged comes back with all that is in it, but with the health, and of `names` the attributes, that
+        it had then.
         """
         with self._os_errors(), self._writing() as (root_fd, private_fd, writer):
             kept = Unplugged(writer)
@@ -199,8 +203,8 @@ class FakeTree:
                     if directory.is_directory(path.parts[-1], dir_fd=fd):
                         raise InputError(f"{path}: is there already")
                 if kept.has(path.parts):
-                    health = was.attributes.get(layout.HEALTH)
-                    kept.write(path.parts, layout.HEALTH, health if isinstance(health, str) else None)
+                    for name in {layout.HEALTH, *(names or {}).get(path, ())}:
+                        kept.write(path.parts, name, was.text(name))
                     kept.bring_back(path.parts)
                 else:
                     writer.add(path, self._as_it_was(path, was, private_fd), _ignore)
@@ -438,15 +442,14 @@ def _health_text(health: Health | str, reason: str) -> str:
 
 
 def _refuse_value(name: str, value: str) -> None:
-    if not layout.ATTRIBUTE_NAME.fullmatch(name) or name == layout.DEVICE_NODE:
-        rule = "must be the name of an attribute: lower-case letters, digits or '_', a letter first, and not node"
-        raise InputError(f"{name!r}: {rule} (ATTRIBUTE)")
-    if value != layout.one_line(value) or len(value.encode(errors="replace")) >= layout.MAX_VALUE_BYTES:
-        raise InputError(f"{value[:40]!r}: must be one line of fewer than {layout.MAX_VALUE_BYTES} bytes (VALUE)")
-    if name == layout.HEALTH and layout.parse_health(value)[0] is None:
-        raise InputError(f"{value!r}: must be healthy or unhealthy, then perhaps a reason (VALUE)")
-    if name == layout.NUMA_NODE and not layout.is_numa_node(value):
-        raise InputError(f"{value!r}: must be a whole number from -1 to {layout.MAX_NUMA_NODE} (VALUE)")
+    try:
+        layout.check_attribute(name)
+    except ValueError as error:
+        raise InputError(f"{name!r}: {error} (ATTRIBUTE)") from None
+    try:
+        layout.check_value(name, value)
+    except ValueError as error:
+        raise InputError(f"{value[:40]!r}: {error} (VALUE)") from None
 
 
 def _stage_steps(what: Plan, writer: Stage, progress: Progress) -> None:

@@ -364,9 +364,9 @@ async def _play(arguments: argparse.Namespace) -> int:
     def show(node: str, receipt: dict[str, Any]) -> None:
         devices = ", ".join(receipt["devices"][:3]) + (" ..." if len(receipt["devices"]) > 3 else "")
         problem = f"  not written: {receipt['problem']}" if receipt["problem"] else ""
-        output.say_now(
-            f"{receipt['at_s']:9.3f}s  {node}  {receipt['act']} {devices}  {receipt['text']}{problem}".rstrip()
-        )
+        name = receipt.get("name", layout.HEALTH)
+        what = f"{name} {receipt['text']}" if name != layout.HEALTH else receipt["text"]
+        output.say_now(f"{receipt['at_s']:9.3f}s  {node}  {receipt['act']} {devices}  {what}{problem}".rstrip())
 
     async with _reaching(arguments) as (places, reach, _):
         if arguments.dry_run:

@@ -50,7 +50,7 @@ WRITERS = {
     "plug": lambda tree: tree.plug("photos/dev1/1", create=True),
     "unplug": lambda tree: tree.unplug("photos"),
     "unplug of one": lambda tree: tree.unplug("photos/holidays/1"),
-    "write_health": lambda tree: tree.write_health({TreePath("photos", "holidays", 1): "healthy"}),
+    "write_values": lambda tree: tree.write_values({TreePath("photos", "holidays", 1): {"health": "healthy"}}),
     "put": lambda tree: tree.put({TreePath("photos", "holidays", 2): tree.read().nodes["photos"].classes["holidays"].devices[1]}),
 }  # fmt: skip  # one row a writer
 

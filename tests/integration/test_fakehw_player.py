@@ -39,8 +39,8 @@ def hands(root: Path, told: list[str]) -> Hands:
     return Hands(root, FakeTree(root).read(), tell=told.append)
 
 
-def change(act: Act, *paths: TreePath, text: str = "") -> Change:
-    return Change(0.0, "x", act, paths, text)
+def change(act: Act, *paths: TreePath, text: str = "", name: str = "health") -> Change:
+    return Change(0.0, "x", act, paths, text, name)
 
 
 def content(root: Path) -> dict[str, str]:
@@ -90,9 +90,9 @@ def test_one_device_that_cannot_be_put_back_keeps_no_other_from_it(hands: Hands,
 def test_what_can_be_put_back_at_once_is(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock and a stage for each of 10,000 devices would take long."""
     calls = []
-    real = FakeTree.write_health
+    real = FakeTree.write_values
     hands.make(change(Act.SET, ONE, TWO, THREE, text=BAD))
-    monkeypatch.setattr(FakeTree, "write_health", lambda tree, texts: (calls.append(len(texts)), real(tree, texts)))
+    monkeypatch.setattr(FakeTree, "write_values", lambda tree, values: (calls.append(len(values)), real(tree, values)))
     assert hands.restore().left == 0
     assert calls == [3]
 
@@ -113,6 +113,40 @@ def test_a_device_without_a_health_is_put_back_without_one(hands: Hands, root: P
     hands.restore()
     assert content(root) == before
     assert told == []
+
+
+def test_attributes_are_set_reset_and_put_back_as_they_were(hands: Hands, root: Path, told: list[str]) -> None:
+    (root / "n/dev1/1/temperature").write_text("40\n")
+    before = content(root)
+    hands = Hands(root, FakeTree(root).read(), tell=told.append)
+    heat = change(Act.SET, ONE, TWO, text="91", name="temperature")
+    assert hands.make(heat) == {}, "the plugin is not asked about what it does not list"
+    assert (root / "n/dev1/1/temperature").read_text() == (root / "n/dev1/2/temperature").read_text() == "91\n"
+    hands.make(change(Act.RESET, ONE, TWO, name="temperature"))
+    assert content(root) == before
+
+    hands.make(heat)
+    hands.make(change(Act.SET, ONE, text=BAD))
+    hands.make(change(Act.UNPLUG, TWO))
+    assert hands.make(change(Act.PLUG, TWO)) == {TWO: State("Healthy")}
+    assert not (root / "n/dev1/2/temperature").exists(), "what is plugged in again is as it was"
+    hands.make(change(Act.UNPLUG, ONE))
+    assert hands.make(heat) == {}
+    hands.make(change(Act.SET, TWO, THREE, text="2", name="fan"))
+    (root / "n/dev1/3/fan").write_text("3\n")
+    restored = hands.restore()
+    assert (restored.paths, restored.left, restored.problems) == ((ONE, TWO), 1, [])
+    assert restored.states == {ONE: State("Healthy")}, "of TWO, the plugin lists what it did"
+    assert told == [f"{THREE}: was changed by somebody else meanwhile: left as it is"]
+    (root / "n/dev1/3/fan").unlink()
+    assert content(root) == before
+
+
+async def test_an_attribute_that_could_not_be_restored_is_not_touched(root: Path, told: list[str]) -> None:
+    (root / "n/dev1/1/temperature").mkdir()
+    with pytest.raises(InputError, match=r"/n/dev1/1: temperature file .*must be a file of one value"):
+        await run(root, change(Act.SET, ONE, text="91", name="temperature"), told=told)
+    assert (root / "n/dev1/1/temperature").is_dir()
 
 
 def test_a_torn_write_is_torn_in_the_file_itself_and_through_no_second_name(

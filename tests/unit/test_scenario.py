@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fakehw import errors
 from fakehw.layout import TreePath
 from fakehw.scenario import named, script
-from fakehw.scenario.timeline import FAULTS, Act
+from fakehw.scenario.timeline import FAULTS, Act, Change, from_moment
 
 DEVICES = [
     TreePath("node1", "dev1", 1),
@@ -35,6 +35,9 @@ def lines(text: str) -> list[str]:
     [
         ("break: {devices: node2/dev3/1, for: 2s}", ["0 set    node2/dev3/1: unhealthy broken by a scenario", "2 set    node2/dev3/1: healthy"]),
         ("at: 500ms\n    mend: {devices: [/node2/dev3/1, node2/dev2/*]}", ["0.5 set    node2/dev2/1, node2/dev3/1: healthy"]),
+        ("set: {devices: 'node2/dev3/[12]', attribute: temperature, value: 91, for: 2s}", ["0 set    node2/dev3/1, node2/dev3/2: temperature 91", "2 reset  node2/dev3/1, node2/dev3/2: temperature"]),
+        ("set: {devices: node2/dev3/1, attribute: throttled, value: true}", ["0 set    node2/dev3/1: throttled true"]),
+        ("set: {devices: node2/dev3/1, attribute: health, value: unhealthy hot, for: 1s}", ["0 set    node2/dev3/1: unhealthy hot", "1 reset  node2/dev3/1"]),
         ("flap: {devices: node2/dev3/1, period: 2, for: 4s, reason: up and down}", ["0 set    node2/dev3/1: unhealthy up and down", "1 set    node2/dev3/1: healthy", "2 set    node2/dev3/1: unhealthy up and down", "3 set    node2/dev3/1: healthy"]),
         ("rolling: {devices: '*/*/1', every: 10s, down: 1m}", ["0 set    node1/dev1/1: unhealthy node under maintenance", "10 set    node2/dev2/1, node2/dev3/1: unhealthy node under maintenance", "60 set    node1/dev1/1: healthy", "70 set    node2/dev2/1, node2/dev3/1: healthy"]),
         ("torn: {devices: node2/dev3/1, pause: 1s}", ["0 tear   node2/dev3/1: unhealthy torn write", "1 finish node2/dev3/1: unhealthy torn write"]),
@@ -95,13 +98,19 @@ DURATION = "must be a duration such as 500ms, 3s or 1m30s, or a number of second
         (f"{HEAD}- flap: {{devices: a/b/1, period: 1s, for: -1}}", [f"x.yaml:2: steps[0].flap.for: -1: {DURATION}"]),
         (f"{HEAD}- flap: {{devices: a/b/1, period: 0s, for: 1s}}", ["x.yaml:2: steps[0].flap.period: 0: must be more than 0"]),
         (f"{HEAD}- flap: {{devices: a/b/1, period: 1s, for: 1s, jitter: 0.3}}", ["x.yaml:2: steps[0].flap.jitter: 0.3: must be at most a quarter of the period"]),
-        (f"{HEAD}- brake: {{devices: a/b/1}}", ["x.yaml:2: steps[0].brake: unknown key (did you mean break?); known are at, break, mend, unplug, plug, flap, storm, rolling, torn, slow_death, random", "x.yaml:2: steps[0]: must be a mapping with exactly one of the keys break, mend, unplug, plug, flap, storm, rolling, torn, slow_death, random, and perhaps at"]),
+        (f"{HEAD}- brake: {{devices: a/b/1}}", ["x.yaml:2: steps[0].brake: unknown key (did you mean break?); known are at, break, mend, set, unplug, plug, flap, storm, rolling, torn, slow_death, random", "x.yaml:2: steps[0]: must be a mapping with exactly one of the keys break, mend, set, unplug, plug, flap, storm, rolling, torn, slow_death, random, and perhaps at"]),
         (f"{HEAD}- break: {{devices: dev3/1}}\n- mend: {{devices: []}}", ['x.yaml:2: steps[0].break.devices: "dev3/1": must be a pattern of NODE/CLASS/NUMBER, such as node2/dev3/2, node2/dev3/* or */gpu/*', "x.yaml:3: steps[1].mend.devices: a list: must be one pattern or a list of patterns such as node2/dev3/2, node2/dev3/* or */gpu/*; at least one device has to match each"]),
-        (f"{HEAD}- break: {{devices: a/b/1}}\n  mend: {{devices: a/b/1}}", ["x.yaml:2: steps[0]: must be a mapping with exactly one of the keys break, mend, unplug, plug, flap, storm, rolling, torn, slow_death, random, and perhaps at"]),
+        (f"{HEAD}- break: {{devices: a/b/1}}\n  mend: {{devices: a/b/1}}", ["x.yaml:2: steps[0]: must be a mapping with exactly one of the keys break, mend, set, unplug, plug, flap, storm, rolling, torn, slow_death, random, and perhaps at"]),
         (f"{HEAD}- break: {{}}", ["x.yaml:2: steps[0].break: must be a mapping with the key devices, and perhaps reason and for: the devices turn unhealthy"]),
         (f'{HEAD}- break: {{devices: a/b/1, reason: "a\\nb"}}', ['x.yaml:2: steps[0].break.reason: "a\\nb": must be one line with no control characters, no runs of space and none around it']),
         (f"{HEAD}- random: {{devices: a/b/1, rate: 0, down: 1s, for: 1s}}", ["x.yaml:2: steps[0].random.rate: 0: must be a number above 0 and up to 1000: failures per second, of all the devices together, on average"]),
         (f"{HEAD}- storm: {{devices: a/b/1, changes: 1.5, for: 1s}}", ["x.yaml:2: steps[0].storm.changes: 1.5: must be a whole number from 1 to 100000"]),
+        (f"{HEAD}- set: {{devices: a/b/1, attribute: node, value: 1}}", ["x.yaml:2: steps[0].set.attribute: \"node\": must be the name of an attribute: lower-case letters, digits or '_', a letter first, and not node"]),
+        (f"{HEAD}- set: {{devices: a/b/1, attribute: numa_node, value: left}}", ['x.yaml:2: steps[0].set.value: "left": must be a whole number from -1 to 2147483647']),
+        (f"{HEAD}- set: {{devices: a/b/1, attribute: health, value: fine}}", ['x.yaml:2: steps[0].set.value: "fine": must be healthy or unhealthy, then perhaps a reason']),
+        (f'{HEAD}- set: {{devices: a/b/1, attribute: model, value: "a\\nb"}}', ['x.yaml:2: steps[0].set.value: "a\\nb": must be one line of fewer than 4096 bytes']),
+        (f"{HEAD}- set: {{devices: a/b/1, attribute: model, value: [1]}}", ["x.yaml:2: steps[0].set.value: a list: must be one value: a text on one line, a number, true or false"]),
+        (f"{HEAD}- set: {{devices: a/b/1, value: 1}}", ["x.yaml:2: steps[0].set: must be a mapping with the keys devices, attribute and value, and perhaps for: an attribute of the devices gets a value"]),
         (f"{HEAD}- slow_death: {{devices: a/b/1, every: 1s, reasons: [once]}}", ["x.yaml:2: steps[0].slow_death.reasons: a list: must be a list of 2 to 100 reasons: warnings, then the one of the end"]),
         ("seed: -1\nfor: soon\nsteps: 3", ["x.yaml:1: seed: -1: must be a whole number from 0 to 4294967295: the same seed and devices give the same timeline", f'x.yaml:2: for: "soon": {DURATION}', "x.yaml:3: steps: 3: must be a list of 1 to 1000 steps"]),
     ],
@@ -158,3 +167,25 @@ def test_a_scenario_can_be_played_on_other_devices() -> None:
     ]
     with pytest.raises(errors.InputError, match=r"must be a pattern .* \(--devices\)"):
         elsewhere.on(["any"])
+
+
+def test_a_timeline_can_begin_in_the_middle_with_every_attribute_as_it_is_by_then() -> None:
+    one, two = DEVICES[2], DEVICES[3]
+    changes = (
+        Change(1, "set", Act.SET, (one, two), "91", "temperature"),
+        Change(2, "break", Act.SET, (one,), "unhealthy hot"),
+        Change(3, "set", Act.SET, (one,), "2", "fan"),
+        Change(4, "set", Act.RESET, (one,), name="fan"),
+        Change(5, "unplug", Act.UNPLUG, (two,)),
+        Change(6, "plug", Act.PLUG, (two,)),
+    )
+    assert [str(change) for change in from_moment(changes, 5.5)] == [
+        "set    node2/dev3/1, node2/dev3/2: temperature 91",
+        "set    node2/dev3/1: unhealthy hot",
+        "unplug node2/dev3/2",
+        "plug   node2/dev3/2",
+    ]
+    assert [str(change) for change in from_moment(changes, 7)] == [
+        "set    node2/dev3/1: temperature 91",
+        "set    node2/dev3/1: unhealthy hot",
+    ]
