@@ -170,17 +170,12 @@ class Plugins(Inventories):
 class _NodeCounts(Telemetry):
     """The counts of one node, which are those of all, but for what is forgotten when a resource leaves it."""
 
-    __slots__ = ("_fake_nodes",)
-
     _fake_nodes: frozenset[str]
 
     @classmethod
     def sharing(cls, counts: Telemetry, fake_nodes: Iterable[str]) -> _NodeCounts:
-        shared = cls(
-            counts.registrations, counts.registrations_ended, counts.streams_opened, counts.lists_sent,
-            counts.allocations, counts.devices, counts.transitions, counts.rescans, counts.rpc_faults,
-            counts.send_latency,
-        )  # fmt: skip  # all of its fields
+        shared = cls()
+        vars(shared).update(vars(counts))
         shared._fake_nodes = frozenset(fake_nodes)
         return shared
 

@@ -7,9 +7,8 @@ would have the whole slice refused, so it is refused here, with the rule.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_NAME: Final = 32
 MAX_VALUE_BYTES: Final = 64
@@ -50,8 +49,7 @@ class Effect(StrEnum):
     NO_EXECUTE = "NoExecute"
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """One attribute or capacity of a device. The value of a version or capacity is its text."""
 
     name: str
@@ -59,8 +57,7 @@ class Attribute:
     value: str | int | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Taint:
+class Taint(NamedTuple):
     """One taint of a device. A key without a domain is the driver's own."""
 
     key: str

@@ -139,13 +139,22 @@ class _Version(argparse.Action):
         parser.exit(0 if _say(f"{parser.prog} {version()}\n", sys.stdout) else 1)
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return argparse's formatter, which is asked for at each flag, without the shutil that it asks for a width."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size(1).columns or 80
+    except (ValueError, OSError):
+        columns = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=columns - 2)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, whose defaults come from the environment."""
     parser = _Parser(
         prog="fakehw-plugin",
         description="A Kubernetes device plugin for a tree of fake devices.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
     for flag in FLAGS:

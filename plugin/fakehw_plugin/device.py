@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 from fakehw_plugin.attribute import Attribute, Effect, Taint
 
@@ -46,8 +45,7 @@ def class_number(class_name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(NamedTuple):
     """One device as it was read from the tree."""
 
     node: str
@@ -92,8 +90,7 @@ class Device:
         return f"{self.class_name.upper()}_ID" if number is None else f"DEV_{number}_ID"
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(NamedTuple):
     """One device of a resource appeared, changed or went."""
 
     was: Device | None

@@ -10,18 +10,36 @@ import asyncio
 import contextlib
 import errno
 import os
+import sys
+import types
 from ctypes import CDLL
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
-
-import inotify_simple
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-# inotify_simple finds libc by running ldconfig and a compiler, which costs more than all the rest of a start and
-# fails in an image that has neither. The symbols are in this process already.
+
+@contextlib.contextmanager
+def _without_finder() -> Iterator[None]:
+    """Let inotify_simple load without what it would look for libc with (`ctypes.util`).
+
+    Looking means to run ldconfig and a compiler, which costs more than all the rest of a start and fails in an image
+    that has neither; and it loads tempfile, shutil and compressors. The symbols are in this process already.
+    """
+    if "ctypes.util" in sys.modules:
+        yield
+        return
+    sys.modules["ctypes.util"] = types.ModuleType("ctypes.util")
+    sys.modules["ctypes.util"].find_library = None  # type: ignore[attr-defined]  # the one name that is imported
+    try:
+        yield
+    finally:
+        del sys.modules["ctypes.util"]
+
+
+with _without_finder():
+    import inotify_simple
 with contextlib.suppress(OSError):
     inotify_simple._libc = CDLL(None, use_errno=True)
 
@@ -59,8 +77,7 @@ _MAX_READ: Final = 1 << 19
 _EXHAUSTED: Final = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-@dataclass(frozen=True, slots=True)
-class Event(Generic[Target]):
+class Event(NamedTuple, Generic[Target]):
     """Something happened under `name` in the directory that was added for `target`; `name` is "" for itself."""
 
     target: Target

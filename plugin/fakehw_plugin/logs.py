@@ -11,11 +11,10 @@ tests and in other people's programs, structlog is used as it is configured ther
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TextIO
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from fakehw_plugin.log_sink import LogSink
 
@@ -28,8 +27,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("auto", "console", "json")
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """Lines that wait for structlog, and how it is to be configured then."""
 
     level: str
@@ -69,8 +67,7 @@ class Logger:
 
     def _log(self, level: str, event: str, values: dict[str, object]) -> None:
         if _waiting is not None:
-            now = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
-            _waiting.lines.append((level, event, {**self._bound, **values, "timestamp": now}))
+            _waiting.lines.append((level, event, {**self._bound, **values, "timestamp": time.time()}))
             if level in ("warning", "error"):
                 with contextlib.suppress(OSError, ImportError):  # no descriptor for it: the lines wait on
                     load()
@@ -97,8 +94,11 @@ def load() -> None:
     configure(level=_waiting.level, format_=_waiting.format)
     _final = _current().bind()
     lines, _waiting = _waiting.lines, None
+    import datetime  # later, like structlog
+
     for level, event, values in lines:
-        getattr(_final, level)(event, **values)
+        at = datetime.datetime.fromtimestamp(values.pop("timestamp"), datetime.UTC)
+        getattr(_final, level)(event, **values, timestamp=at.isoformat().replace("+00:00", "Z"))
 
 
 def preload() -> None:

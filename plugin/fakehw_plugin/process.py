@@ -9,7 +9,8 @@ It should be registered as soon as it can. All that is done for that is named he
 - Register and the list of devices are encoded by hand (`deviceplugin.wire`), so that protobuf can wait;
 - the garbage collector is off until all is loaded: it would look through the same modules again and again. What is
   there then is frozen, because it stays;
-- libc is looked for in this process and not by ldconfig (`inotify`), and structlog loads without rich (`logs`).
+- libc is looked for in this process and not by ldconfig (`inotify`), and structlog loads without rich (`logs`);
+- what is loaded before the registration has no dataclasses: one takes as long to make as three named tuples to load.
 """
 
 from __future__ import annotations

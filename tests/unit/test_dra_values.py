@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -176,7 +175,7 @@ def test_attributes_have_their_types_and_capacities_a_place_of_their_own() -> No
         Attribute("memory", AttributeType.CAPACITY, "80Gi"),
     )
 
-    found = entry(replace(make_device(), attributes=attributes), driver="d.io")
+    found = entry(make_device()._replace(attributes=attributes), driver="d.io")
 
     assert found["capacity"] == {"memory": {"value": "80Gi"}}
     del found["attributes"]["node"], found["attributes"]["class"], found["attributes"]["number"]
@@ -192,7 +191,7 @@ def test_attributes_have_their_types_and_capacities_a_place_of_their_own() -> No
 def test_an_unhealthy_device_has_a_taint_with_the_effect_of_its_class(effect: Effect) -> None:
     device = make_device(health=Health.UNHEALTHY, reason="over temperature")
 
-    found = entry(replace(device, unhealthy_effect=effect), driver="myplugin.io")
+    found = entry(device._replace(unhealthy_effect=effect), driver="myplugin.io")
 
     assert found["taints"] == [{"key": "myplugin.io/unhealthy", "value": "over-temperature", "effect": effect.value}]
 
@@ -203,7 +202,7 @@ def test_further_taints_stand_beside_it_each_key_once() -> None:
         Taint("x.io/y", "48", Effect.NONE),
         Taint("unhealthy", "", Effect.NONE),
     )
-    device = replace(make_device(health=Health.UNHEALTHY), taints=taints)
+    device = make_device(health=Health.UNHEALTHY)._replace(taints=taints)
 
     assert entry(device, driver="d.io")["taints"] == [
         {"key": "d.io/unhealthy", "effect": "NoSchedule"},
@@ -216,7 +215,7 @@ def test_a_device_never_passes_the_limits_of_a_slice() -> None:
     attributes = tuple(Attribute(f"a{number}", AttributeType.CAPACITY, "1") for number in range(64))
     taints = tuple(Taint(f"t{number}", "", Effect.NONE) for number in range(64))
 
-    found = entry(replace(make_device(numa_node=0), attributes=attributes, taints=taints), driver="d.io")
+    found = entry(make_device(numa_node=0)._replace(attributes=attributes, taints=taints), driver="d.io")
 
     assert len(found["attributes"]) + len(found["capacity"]) == 32
     assert len(found["taints"]) == 16

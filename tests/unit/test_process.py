@@ -56,6 +56,22 @@ def test_serving_loads_neither_logs_nor_protobuf_before_it_has_to() -> None:
     assert run(code).strip() == ""
 
 
+def test_reading_the_flags_and_serving_load_no_part_of_python_that_others_only_bring_along() -> None:
+    """Together they take as long to load as all modules of our own."""
+    code = """
+import sys, fakehw_plugin.cli, fakehw_plugin.daemon
+fakehw_plugin.cli.read([], {})
+print(*sorted({"dataclasses", "datetime", "shutil", "tempfile", "random", "fractions"} & sys.modules.keys()))
+"""
+    assert run(code).strip() == ""
+
+
+def test_a_finder_of_libraries_is_there_for_everybody_else() -> None:
+    code = "import fakehw_plugin.inotify, ctypes.util; print(ctypes.util.find_library is not None)"
+
+    assert run(code).strip() == "True"
+
+
 async def test_loading_waits_for_descriptors_and_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Crashed for want of them, the plugin would lose its registrations."""
     monkeypatch.setattr(process, "LOAD_RETRY_S", 0.0)

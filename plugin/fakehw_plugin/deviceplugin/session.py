@@ -13,7 +13,7 @@ alive, because a kubelet up to 1.36 then closes the wrong one (contract REG-13, 
 from __future__ import annotations
 
 import asyncio
-import random
+import os
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -106,7 +106,7 @@ class Session:
                     if self._directory.identity() != identity:
                         self._log.info("kubelet_left_during_registration", error=str(error))
                         continue
-                    delay = backoff * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, guards nothing
+                    delay = backoff * (0.5 + os.urandom(1)[0] / 512)  # between half and all of it: spreads load
                     self._log.warning("registration_failed", error=str(error), retry_in_s=round(delay, 2))
                     self.state = State.WAIT
                     await self._until(lambda: self._directory.identity() != identity, timeout=delay)  # noqa: B023

@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fakehw_plugin import logs, slices
 from fakehw_plugin.devices import change_log, retention, turns
@@ -39,8 +38,7 @@ class Rim(Protocol):
         """Stop serving it: its offer has left the tree. The inventory is empty again by now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(NamedTuple):
     """One API on this node: what serves it, and who knows which devices pods hold by it (None: not known)."""
 
     rim: Rim

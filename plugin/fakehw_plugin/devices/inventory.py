@@ -7,7 +7,6 @@ are written down, and how many of them fit, is the business of a rim: see Listin
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from fakehw_plugin.device import Device, DeviceID, Transition
@@ -111,7 +110,7 @@ class Inventory:
                 self.left_out[device_id] = now
                 return None
             # A listed device stays listed (contract LW-13). Only a NUMA node that it did not have makes it longer.
-            return self.change(device_id, replace(now, numa_node=was.numa_node))
+            return self.change(device_id, now._replace(numa_node=was.numa_node))
         self.healthy += now.is_healthy - (was.is_healthy if was else 0)
         self._devices[device_id] = now
         if was is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import logs
@@ -91,7 +90,7 @@ class Retention:
             self.retained_ids[device.id] += 1
         self._wake.set()
         effect = Effect.NO_SCHEDULE if device.unhealthy_effect is Effect.NONE else device.unhealthy_effect
-        return replace(device, health=Health.UNHEALTHY, reason=reason, has_device_node=False, unhealthy_effect=effect)
+        return device._replace(health=Health.UNHEALTHY, reason=reason, has_device_node=False, unhealthy_effect=effect)
 
     def returned(self, offer: Offer, device_id: DeviceID) -> None:
         """Take note that a device is back in the tree."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Final
 
 LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -18,12 +17,14 @@ MAX_FORMER: Final = 100
 """Resources that left the tree and are still counted: names that come and go must not make series without end."""
 
 
-@dataclass(slots=True)
 class Histogram:
     """Observations in cumulative-to-be buckets; the last one has no upper bound."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BUCKETS_S) + 1))
-    total_s: float = 0.0
+    __slots__ = ("counts", "total_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(LATENCY_BUCKETS_S) + 1)
+        self.total_s = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one observation."""
@@ -31,38 +32,38 @@ class Histogram:
         self.total_s += seconds
 
 
-@dataclass(slots=True)
 class Telemetry:
-    """Counters by their labels; the field names are those of `metrics`."""
+    """Counters by their labels; the attributes are called as those of `metrics`."""
 
-    registrations: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By resource and outcome (ok, failed, interrupted); each attempt counts once."""
-    registrations_ended: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By resource and reason (kubelet_replaced, kubelet_gone, socket_removed, stream_lost, displaced)."""
-    streams_opened: Counter[str] = field(default_factory=Counter)
-    lists_sent: Counter[str] = field(default_factory=Counter)
-    allocations: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By resource and outcome (ok, unknown_device, unhealthy_device, invalid)."""
-    devices: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
-    """Listed devices by resource and fake node, then by health."""
-    transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By resource and new state (Healthy, Unhealthy, removed)."""
-    rescans: Counter[str] = field(default_factory=Counter)
-    """By cause (start, interval, overflow, limits, mounts, root_changed)."""
-    rpc_faults: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Faults played, by resource and method."""
-    send_latency: Histogram = field(default_factory=Histogram)
-    """From the event of the tree to the list handed to a stream."""
-    claims: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Claims by call (prepare, unprepare) and outcome (ok, refused)."""
-    slice_writes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """ResourceSlices written, by driver and verb (create, update, delete)."""
-    api_errors: Counter[str] = field(default_factory=Counter)
-    """Requests to the API server that failed, by HTTP status or what else it was."""
-    publish_latency: Histogram = field(default_factory=Histogram)
-    """From the event of the tree to all slices accepted by the API server."""
-    _former: dict[str, None] = field(default_factory=dict)
-    """Resources that are no longer served and whose counts stand, the longest ago first."""
+    def __init__(self) -> None:
+        self.registrations: Counter[tuple[str, str]] = Counter()
+        """By resource and outcome (ok, failed, interrupted); each attempt counts once."""
+        self.registrations_ended: Counter[tuple[str, str]] = Counter()
+        """By resource and reason (kubelet_replaced, kubelet_gone, socket_removed, stream_lost, displaced)."""
+        self.streams_opened: Counter[str] = Counter()
+        self.lists_sent: Counter[str] = Counter()
+        self.allocations: Counter[tuple[str, str]] = Counter()
+        """By resource and outcome (ok, unknown_device, unhealthy_device, invalid)."""
+        self.devices: dict[tuple[str, str], Counter[str]] = {}
+        """Listed devices by resource and fake node, then by health."""
+        self.transitions: Counter[tuple[str, str]] = Counter()
+        """By resource and new state (Healthy, Unhealthy, removed)."""
+        self.rescans: Counter[str] = Counter()
+        """By cause (start, interval, overflow, limits, mounts, root_changed)."""
+        self.rpc_faults: Counter[tuple[str, str]] = Counter()
+        """Faults played, by resource and method."""
+        self.send_latency = Histogram()
+        """From the event of the tree to the list handed to a stream."""
+        self.claims: Counter[tuple[str, str]] = Counter()
+        """Claims by call (prepare, unprepare) and outcome (ok, refused)."""
+        self.slice_writes: Counter[tuple[str, str]] = Counter()
+        """ResourceSlices written, by driver and verb (create, update, delete)."""
+        self.api_errors: Counter[str] = Counter()
+        """Requests to the API server that failed, by HTTP status or what else it was."""
+        self.publish_latency = Histogram()
+        """From the event of the tree to all slices accepted by the API server."""
+        self._former: dict[str, None] = {}
+        """Resources that are no longer served and whose counts stand, the longest ago first."""
 
     def count_change(self, resource: str, node: str, was: str | None, now: str | None) -> None:
         """Count that a device of `node` went from one health to another; None where it was or is not listed."""

@@ -11,8 +11,7 @@ import errno
 import os
 import re
 import stat
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from fakehw_plugin.device import Health
 
@@ -45,8 +44,7 @@ class StarvedError(Exception):
     """This process or the machine has no file descriptors or memory left: nothing can be said about any file."""
 
 
-@dataclass(frozen=True, slots=True)
-class HealthReading:
+class HealthReading(NamedTuple):
     """What a health file says."""
 
     health: Health

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fakehw_plugin import attribute
 from fakehw_plugin.attribute import Attribute, AttributeType, Taint
@@ -31,8 +30,7 @@ MAX_FILES: Final = 64
 _NAME: Final = r"[a-z][a-z0-9_]*"  # compiled when first used
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(NamedTuple):
     """What was read."""
 
     attributes: tuple[Attribute, ...]

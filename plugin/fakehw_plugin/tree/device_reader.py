@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fakehw_plugin.device import Device, Health
@@ -62,11 +61,11 @@ class DeviceReader:
         node, class_name = entry.parent.parent.name, entry.parent.name
         now = Device(node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node)
         if extras is not None and settings is not None:
-            now = replace(
-                now, attributes=extras.attributes, taints=extras.taints, unhealthy_effect=settings.unhealthy_effect
+            now = now._replace(
+                attributes=extras.attributes, taints=extras.taints, unhealthy_effect=settings.unhealthy_effect
             )
             if may_wait and was is not None and not extras.is_whole:
-                now = replace(now, attributes=was.attributes, taints=was.taints)
+                now = now._replace(attributes=was.attributes, taints=was.taints)
         if now == was:
             return is_whole
         if may_wait and not reading.is_whole:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fakehw_plugin.attribute import AttributeType, Effect
 from fakehw_plugin.offer import Api
@@ -60,8 +59,7 @@ class NodeEntry:
         return self.classes.get(name)
 
 
-@dataclass(frozen=True, slots=True)
-class ClassSettings:
+class ClassSettings(NamedTuple):
     """What a class says of all its devices together. All but the API is for DRA."""
 
     api: Api = Api.DEVICE_PLUGIN

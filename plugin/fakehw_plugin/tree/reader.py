@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import device, logs
@@ -227,7 +226,7 @@ class TreeReader:
         """Take note that nothing of a class can be read any more: no device of it can be given out."""
         for entry in tuple(class_entry.devices.values()):
             if entry.device is not None:
-                now = replace(entry.device, health=Health.UNHEALTHY, reason=reason, has_device_node=False)
+                now = entry.device._replace(health=Health.UNHEALTHY, reason=reason, has_device_node=False)
                 if now != entry.device:
                     self.known.put(entry, now)
             yield
