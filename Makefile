@@ -134,8 +134,8 @@ soak: $(VENV)/.dev ## Random histories against an independent reading: MINUTES=1
 fuzz: $(VENV)/.dev ## Every property with 3,000 examples, not the few of `make test` (TESTS="path -k word")
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --hypothesis-profile thorough --timeout 3600 -m hypothesis $(TESTS)
 
-mutants: $(VENV)/.dev ## Change the code in one place at a time and see whether a test notices (SAMPLE=300 SEED=1 ONLY=fakehw/tree)
-	$(BIN)/python hack/mutants.py --sample $(or $(SAMPLE),300) --seed $(or $(SEED),1) --only '$(ONLY)'
+mutants: $(VENV)/.dev ## Change the code in one place at a time and see whether a test notices (SAMPLE=300 SEED=1 ONLY=fakehw/tree STATE=directory)
+	$(BIN)/python -m hack.mutants --sample $(or $(SAMPLE),300) --seed $(or $(SEED),1) $(if $(STATE),--state $(STATE)) --only '$(ONLY)'
 
 audit: $(VENV)-prove/.done ## Known vulnerabilities of the locked versions (needs the network)
 	@VENV=$(VENV)-prove hack/audit.sh

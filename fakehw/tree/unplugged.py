@@ -56,21 +56,21 @@ class Unplugged:
 
     def has(self, parts: Parts) -> bool:
         """Tell whether something is kept for `parts`."""
-        try:
-            with directory.opened_below(self._private_fd, (_KEPT, *parts)):
-                return True
-        except OSError:
-            return False
+        with self.opened(parts) as fd:
+            return fd is not None
 
     def names(self, parts: Parts) -> list[str]:
         """Return the names of what is kept below `parts`, of whatever kind."""
         return sorted(self._listed((_KEPT, *parts)))
 
-    def copy(self, parts: Parts, names: list[str], *, to_fd: int) -> None:
-        """Copy things that are kept below `parts` to where none of their names is taken."""
-        with directory.opened_below(self._private_fd, (_KEPT, *parts)) as fd:
-            for name in names:
-                directory.copy(name, dir_fd=fd, to=name, to_fd=to_fd)
+    @contextlib.contextmanager
+    def opened(self, parts: Parts) -> Iterator[int | None]:
+        """Open what is kept for `parts` for the length of a block; None where nothing is."""
+        with contextlib.ExitStack() as stack:
+            fd = None
+            with contextlib.suppress(OSError):
+                fd = stack.enter_context(directory.opened_below(self._private_fd, (_KEPT, *parts)))
+            yield fd
 
     def write(self, parts: Parts, name: str, text: str | None) -> None:
         """Have a file of what is kept for `parts` say `text`; None removes it."""
@@ -162,16 +162,26 @@ class Again:
 
     def _join(self, fd: int, parts: Parts) -> None:
         """Copy what is kept, and not staged, to what is staged."""
-        there = set(directory.entries(fd))
-        more = [name for name in self._kept.names(parts) if name not in there]
-        if more:
-            self._kept.copy(parts, more, to_fd=fd)
-            for name in more:
+        with self._kept.opened(parts) as kept_fd:
+            if kept_fd is not None:
+                self._join_directory(fd, kept_fd, parts, there=directory.entries(fd))
+
+    def _join_directory(self, fd: int, kept_fd: int, parts: Parts, *, there: list[str]) -> None:
+        """Both are walked side by side: of ten thousand devices, none is looked for from the top."""
+        names = set(there)
+        kept = sorted(directory.listed(kept_fd))
+        for name in kept:
+            if name not in names:
+                directory.copy(name, dir_fd=kept_fd, to=name, to_fd=fd)
                 self.came += self._devices((*parts, name))
-        for name in _children(parts, there):
-            if self._kept.has((*parts, name)):
-                with directory.opened(name, dir_fd=fd) as child_fd:
-                    self._join(child_fd, (*parts, name))
+        for name in _children(parts, kept):
+            if name in names and directory.is_directory(name, dir_fd=kept_fd):
+                with (
+                    directory.opened(name, dir_fd=fd) as child_fd,
+                    directory.opened(name, dir_fd=kept_fd) as kept_child_fd,
+                ):
+                    there = directory.listed(child_fd)
+                    self._join_directory(child_fd, kept_child_fd, (*parts, name), there=there)
 
     def _bring(self, parts: Parts) -> None:
         """Move in what is kept, whole where there is nothing, else the parts of it that are missing."""
@@ -188,11 +198,12 @@ class Again:
                 self._bring((*parts, name))
 
     def _devices(self, parts: Parts) -> Iterator[TreePath]:
-        """Yield the devices that are kept at or below `parts`."""
-        if len(parts) == _DEVICE and layout.DEVICE_NUMBER.fullmatch(parts[-1]):
+        """Yield the devices that are kept at or below `parts`; nothing is looked into that holds none."""
+        if len(parts) < _DEVICE:
+            for name in _children(parts, self._kept.names(parts)):
+                yield from self._devices((*parts, name))
+        elif len(parts) == _DEVICE and layout.DEVICE_NUMBER.fullmatch(parts[-1]):
             yield _path(parts)
-        for name in _children(parts, self._kept.names(parts)):
-            yield from self._devices((*parts, name))
 
 
 def _children(parts: Parts, names: Iterable[str]) -> Iterator[str]:

@@ -115,7 +115,7 @@ class FakeTree:
         _refuse_value(name, value)
         with self._os_errors(), self._writing() as (root_fd, _, writer):
             for path in devices:
-                self._require_likely(root_fd, path)
+                self._require_likely_device(root_fd, path)
                 writer.set_value(path, name, value)
             writer.commit()
 
@@ -178,7 +178,7 @@ class FakeTree:
         """Write these attributes of devices as they are given, whatever they say; None removes one. All, or none."""
         with self._os_errors(), self._writing() as (root_fd, _, writer):
             for path, texts in values.items():
-                self._require_likely(root_fd, path)
+                self._require_likely_device(root_fd, path)
                 for name, text in texts.items():
                     if text is None:
                         writer.remove((*path.parts, name))
@@ -343,6 +343,11 @@ class FakeTree:
         if not likeness.is_likely(path.parts, root_fd=root_fd):
             kind = _KINDS[len(path.parts) - 1]
             raise InputError(f"{path}: does not look like a {kind} of a fake tree: is left alone (in {self.root})")
+
+    def _require_likely_device(self, root_fd: int, path: TreePath) -> None:
+        if path.number is None:
+            raise InputError(f"{path}: must be a device (PATH)")
+        self._require_likely(root_fd, path)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:

@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.faults.catalogue import fault
-from tests.faults.stage import R3, REPOSITORY, Stage, playing
+from tests.faults.scene import R3, REPOSITORY, Scene, playing
 
 BUILDING = "fakehw on a tree that refuses"
 FAKEHW = f"PYTHONPATH={REPOSITORY} FAKEHW_ROOT=tree {sys.executable} -m fakehw"
 SPEC = "nodes: {node2: {classes: {dev3: {count: %d}}}}"
 
 
-async def fakehw(one: Stage, arguments: str, *, code: int = 0, before: str = "") -> str:
+async def fakehw(one: Scene, arguments: str, *, code: int = 0, before: str = "") -> str:
     """Run it, expect an exit code, and return what it remarked."""
     await one.shell(
         f"code=0; {before} sh -c '{FAKEHW} {arguments}' >out 2>err || code=$?; test $code = {code} || {{ cat err >&2; exit 1; }}"
@@ -33,17 +33,17 @@ def system(*arguments: object, check: bool = True, **more: object) -> subprocess
     return subprocess.run(list(map(str, arguments)), check=check, **more)  # type: ignore[call-overload,no-any-return]
 
 
-def spec(one: Stage, count: int) -> str:
+def spec(one: Scene, count: int) -> str:
     (one.directory / "spec.yaml").write_text(SPEC % count)
     return "spec.yaml"
 
 
-async def lists(one: Stage, *numbers: int) -> None:
+async def lists(one: Scene, *numbers: int) -> None:
     await one.until(lambda: set(one.kubelet.devices(R3)) == {f"node2-dev3-{number}" for number in numbers})
 
 
 @contextlib.asynccontextmanager
-async def on_a_mount(kind: str) -> AsyncIterator[Stage]:
+async def on_a_mount(kind: str) -> AsyncIterator[Scene]:
     """The plugin on a root with a file system of this kind mounted over it."""
     async with playing() as one:
         place = one.directory / "layers"
@@ -71,7 +71,7 @@ async def on_a_mount(kind: str) -> AsyncIterator[Stage]:
             system("umount", "--lazy", one.root)
 
 
-async def day(one: Stage) -> None:
+async def day(one: Scene) -> None:
     """Build, break, pull out, plug in, build smaller, start over; nobody complains and all of it is served."""
     remarks = await fakehw(one, f"build --spec {spec(one, 3)}")
     await lists(one, 1, 2, 3)
@@ -99,7 +99,7 @@ fault(BUILDING, "a tree in a layer of an image (overlayfs)", "As anywhere", set_
     BUILDING, "an owner closes his device (mode 000), and a root without capabilities builds",
     "The rest is built and served; his device is named, exit code 3", needs_root=True,
 )  # fmt: skip
-async def closed(one: Stage) -> None:
+async def closed(one: Scene) -> None:
     device = one.path("node2/dev3/2")
     os.chown(device, 1000, 1000)
     device.chmod(0)
@@ -118,7 +118,7 @@ async def closed(one: Stage) -> None:
 
 
 @fault(BUILDING, "what cannot be cleared away from the stage of a build that was killed", "Named, left, and in nobody's way", needs_root=True)  # fmt: skip
-async def leftovers(one: Stage) -> None:
+async def leftovers(one: Scene) -> None:
     await fakehw(one, f"build --spec {spec(one, 3)}")
     hostile = one.path(".fakehw/stage.dead/old/1/theirs")
     hostile.mkdir(parents=True)
@@ -141,7 +141,7 @@ async def leftovers(one: Stage) -> None:
 @fault(
     BUILDING, "somebody holds the lock of the tree for ever", "Waited for, named, and given up; the plugin serves on"
 )
-async def held(one: Stage) -> None:
+async def held(one: Scene) -> None:
     await fakehw(one, f"build --spec {spec(one, 3)}")
     code = "import sys, fakehw; fakehw.FakeTree(sys.argv[1], lock_wait_s=0.2).set_health('node2', 'unhealthy')"
     with one.path(".fakehw/lock").open("rb+") as lock:
@@ -157,7 +157,7 @@ async def held(one: Stage) -> None:
 
 
 @fault(BUILDING, "a device with a file system of somebody's mounted in it is unplugged and built over", "Nothing of it is deleted", needs_root=True)  # fmt: skip
-async def mounted(one: Stage) -> None:
+async def mounted(one: Scene) -> None:
     data, place = one.directory / "data", one.path("node2/dev3/2/data")
     data.mkdir(exist_ok=True)
     (data / "precious").write_text("x")
@@ -180,7 +180,7 @@ async def mounted(one: Stage) -> None:
 
 
 @fault(BUILDING, "a wrong --root, given in haste", "Refused by every command that writes; nothing in it is touched")
-async def haste(one: Stage) -> None:
+async def haste(one: Scene) -> None:
     photos = one.directory / "photos/holidays/1"
     photos.mkdir(parents=True, exist_ok=True)
     (photos / "beach.jpg").write_text("x")

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from tests.faults.stage import Stage, playing
+from tests.faults.scene import Scene, playing
 
-Play = Callable[[Stage], Awaitable[object]]
+Play = Callable[[Scene], Awaitable[object]]
 """One try. Raises if anything was lost; what it returns, if anything, is a figure for the table."""
 
-SetUp = Callable[[], AbstractAsyncContextManager[Stage]]
+SetUp = Callable[[], AbstractAsyncContextManager[Scene]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,13 +14,13 @@ from fakekubelet import FakeKubelet, pod, stub_plugin
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.deviceplugin.v1beta1 import api_pb2_grpc as pluginapi_grpc
 from tests.faults.catalogue import fault
-from tests.faults.stage import DEADLINE_S, R2, R3, RESOURCES, Stage, playing, stage
+from tests.faults.scene import DEADLINE_S, R2, R3, RESOURCES, Scene, playing, scene
 
 KUBELET, PLUGIN = "Kubelet", "Plugin"
 BACK = "Registered again, once for each resource"
 
 
-async def in_order(one: Stage) -> None:
+async def in_order(one: Scene) -> None:
     """The kubelet has what the tree says, over one stream for each resource, on three sockets."""
     await one.converged()
     assert all(one.kubelet.live_streams(resource) == 1 for resource in RESOURCES)
@@ -29,7 +29,7 @@ async def in_order(one: Stage) -> None:
 
 
 @fault(KUBELET, "restarts (deletes all sockets, as at every start)", BACK, tries=50)
-async def restarts(one: Stage) -> None:
+async def restarts(one: Scene) -> None:
     before = len(one.kubelet.registrations)
     await one.kubelet.restart()
     await in_order(one)
@@ -37,7 +37,7 @@ async def restarts(one: Stage) -> None:
 
 
 @fault(KUBELET, "dies and leaves kubelet.sock; nobody listens for a while; a new one comes", BACK)
-async def stale_socket(one: Stage) -> None:
+async def stale_socket(one: Scene) -> None:
     await one.kubelet.stop()
     one.write("node2/dev3/3/health", "unhealthy meanwhile\n")
     await one.plugin.logged("registration_ended")
@@ -48,7 +48,7 @@ async def stale_socket(one: Stage) -> None:
 
 
 @fault(KUBELET, "the plugin's sockets are deleted under it", BACK)
-async def sockets_deleted(one: Stage) -> None:
+async def sockets_deleted(one: Scene) -> None:
     before = len(one.kubelet.registrations)
     for path in one.plugin_dir.glob("fakehw-*.sock"):
         path.unlink()
@@ -57,7 +57,7 @@ async def sockets_deleted(one: Stage) -> None:
 
 
 @fault(KUBELET, "the whole directory is removed and made again with a new kubelet in it", BACK)
-async def directory_replaced(one: Stage) -> None:
+async def directory_replaced(one: Scene) -> None:
     await one.kubelet.stop()
     await one.shell("mv dp gone; rm -rf gone")
     await one.kubelet.start()
@@ -70,7 +70,7 @@ async def directory_replaced(one: Stage) -> None:
     "Registered again after 2 s",
     tries=3,
 )
-async def stream_dropped(one: Stage) -> None:
+async def stream_dropped(one: Scene) -> None:
     await one.kubelet.drop(R3)
     await in_order(one)
 
@@ -80,7 +80,7 @@ async def stream_dropped(one: Stage) -> None:
     "Registered with the other, then with the first again", tries=5, needs_namespaces=True,
     set_up=functools.partial(playing, namespaces=True),
 )  # fmt: skip
-async def directory_mounted_over(one: Stage) -> None:
+async def directory_mounted_over(one: Scene) -> None:
     async with FakeKubelet(one.directory / "dp2", node_name="node") as other:
         await one.shell("mount --bind dp2 dp", inside=True)
         await other.wait_for(
@@ -112,7 +112,7 @@ class Registry(pluginapi_grpc.RegistrationServicer):
 
 
 @contextlib.asynccontextmanager
-async def registry(one: Stage, behavior: Behavior) -> AsyncIterator[Registry]:
+async def registry(one: Scene, behavior: Behavior) -> AsyncIterator[Registry]:
     """In the place of the kubelet for a while."""
     await one.kubelet.stop()
     servicer = Registry(behavior)
@@ -149,7 +149,7 @@ ERRORS = (
     "Logged in its words, backed off, then registered",
     tries=3,
 )
-async def register_fails(one: Stage) -> None:
+async def register_fails(one: Scene) -> None:
     for text in ERRORS:
 
         async def refuse(
@@ -165,7 +165,7 @@ async def register_fails(one: Stage) -> None:
 
 
 @fault(KUBELET, "Register hangs (a dial-back that never ends), then the kubelet is replaced", BACK, tries=5)
-async def register_hangs(one: Stage) -> None:
+async def register_hangs(one: Scene) -> None:
     async def hang(*_: object) -> pluginapi.Empty:
         await asyncio.Event().wait()
         raise AssertionError
@@ -185,7 +185,7 @@ async def register_hangs(one: Stage) -> None:
     "Asked again at once, on new sockets",
     tries=5,
 )
-async def register_hangs_without_sockets(one: Stage) -> None:
+async def register_hangs_without_sockets(one: Scene) -> None:
     async def hang(*_: object) -> pluginapi.Empty:
         await asyncio.Event().wait()
         raise AssertionError
@@ -199,7 +199,7 @@ async def register_hangs_without_sockets(one: Stage) -> None:
 
 
 @fault(KUBELET, "Register succeeds and ListAndWatch is never called", "Tried again after 5 s, on a new socket", tries=1)
-async def never_watched(one: Stage) -> None:
+async def never_watched(one: Scene) -> None:
     async def accept(*_: object) -> pluginapi.Empty:
         return pluginapi.Empty()
 
@@ -209,7 +209,7 @@ async def never_watched(one: Stage) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connection(one: Stage, *options: tuple[str, object]) -> AsyncIterator[grpc.aio.Channel]:
+async def connection(one: Scene, *options: tuple[str, object]) -> AsyncIterator[grpc.aio.Channel]:
     endpoint = next(path for path in one.plugin_dir.glob("fakehw-*.sock") if "mydevice-3" in path.name)
     local = ("grpc.use_local_subchannel_pool", 1)
     async with grpc.aio.insecure_channel(f"unix:{endpoint}", options=[local, *options]) as channel:
@@ -217,7 +217,7 @@ async def connection(one: Stage, *options: tuple[str, object]) -> AsyncIterator[
 
 
 @fault(KUBELET, "ListAndWatch is opened a second time", "Both streams see every state; the first goes on")
-async def opened_twice(one: Stage) -> None:
+async def opened_twice(one: Scene) -> None:
     async with connection(one) as channel, asyncio.timeout(DEADLINE_S):
         stream = pluginapi_grpc.DevicePluginStub(channel).ListAndWatch(pluginapi.Empty())
         assert len((await stream.read()).devices) == 3
@@ -234,7 +234,7 @@ async def opened_twice(one: Stage) -> None:
     "At most a few old lists, then the latest; memory bounded", tries=3,
     set_up=functools.partial(playing, paths=["node2/dev3/1", *(f"node2/dev3/{n}" for n in range(1, 5001))]),
 )  # fmt: skip
-async def slow_reader(one: Stage) -> str:
+async def slow_reader(one: Scene) -> str:
     before = (await one.gauge()).rss_mib
     async with connection(one) as channel, asyncio.timeout(120):
         stream = pluginapi_grpc.DevicePluginStub(channel).ListAndWatch(pluginapi.Empty())
@@ -261,7 +261,7 @@ async def slow_reader(one: Stage) -> str:
 
 
 @fault(KUBELET, "dies in the middle of an Allocate call", "No trace; registered with the next one")
-async def dies_in_allocate(one: Stage) -> None:
+async def dies_in_allocate(one: Scene) -> None:
     admitting = asyncio.create_task(one.kubelet.admit(pod.simple("mine", {R3: 2})))
     await asyncio.sleep(0)
     await one.kubelet.stop()
@@ -275,8 +275,8 @@ async def dies_in_allocate(one: Stage) -> None:
 
 
 @contextlib.asynccontextmanager
-async def with_pod_resources() -> AsyncIterator[Stage]:
-    async with stage() as one:
+async def with_pod_resources() -> AsyncIterator[Scene]:
+    async with scene() as one:
         pods = one.directory / "pr.sock"
         await one.kubelet.stop()
         one.kubelet.pod_resources_socket = pods
@@ -293,7 +293,7 @@ async def with_pod_resources() -> AsyncIterator[Stage]:
     set_up=with_pod_resources,
     tries=3,
 )
-async def held(one: Stage) -> None:
+async def held(one: Scene) -> None:
     admitted = await one.kubelet.admit(pod.simple("mine", {R2: 1}))
     assert one.kubelet.allocated(R2) == {"node2-dev2-1"}
     await one.shell("mv tree/node2/dev2/1 tree/.aside; mv tree/node2/dev3/3 tree/.free")
@@ -311,7 +311,7 @@ async def held(one: Stage) -> None:
     PLUGIN, "a device is unplugged and nobody can be asked who holds it", "Unhealthy for the grace period, then gone",
     set_up=functools.partial(playing, "--vanished-grace", "0.3"), tries=5,
 )  # fmt: skip
-async def nobody_to_ask(one: Stage) -> None:
+async def nobody_to_ask(one: Scene) -> None:
     lists = len(one.kubelet.history(R3))
     await one.shell("mv tree/node2/dev3/3 tree/.aside")
     await one.until(lambda: "node2-dev3-3" not in one.kubelet.devices(R3))
@@ -326,7 +326,7 @@ async def nobody_to_ask(one: Stage) -> None:
     KUBELET, "another plugin registers a resource of ours, and ends (contract REG-12)",
     "Left to it while it serves; then registered again", set_up=with_pod_resources, tries=10,
 )  # fmt: skip
-async def displaced(one: Stage) -> None:
+async def displaced(one: Scene) -> None:
     async with stub_plugin.StubPlugin(one.plugin_dir, R3, stub_plugin.devices("other-1")) as other:
         await other.register()
         await one.until(lambda: "other-1" in one.kubelet.devices(R3))
@@ -339,9 +339,9 @@ async def displaced(one: Stage) -> None:
     "SIGKILL at a random moment, and a new one, while the tree changes",
     BACK + "; no socket, task or descriptor more",
     tries=500,
-    set_up=stage,
+    set_up=scene,
 )
-async def killed(one: Stage) -> str:
+async def killed(one: Scene) -> str:
     dice: random.Random = one.__dict__.setdefault("dice", random.Random(5))
     figures: list[tuple[int, int, float]] = one.__dict__.setdefault("figures", [])
     async with one.running() as plugin:
@@ -374,7 +374,7 @@ async def killed(one: Stage) -> str:
 @fault(
     PLUGIN, "kubelet restarts, 500 times, one plugin", BACK + "; no socket, task, descriptor or memory more", tries=500
 )
-async def endured(one: Stage) -> str:
+async def endured(one: Scene) -> str:
     figures: list[tuple[int, int, float]] = one.__dict__.setdefault("figures", [])
     await one.kubelet.restart()
     await in_order(one)

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 from tests.faults.catalogue import fault
-from tests.faults.stage import R1, R2, R3, Stage, playing
+from tests.faults.scene import R1, R2, R3, Scene, playing
 
 LIMITS = "Limits of the kernel"
 
@@ -23,7 +23,7 @@ def events_held() -> int:
     LIMITS, "the inotify queue overflows (plugin stopped, more changes than it holds)", "Correct at once after; warning, metric",
     set_up=functools.partial(playing, "--http", "127.0.0.1:0"),
 )  # fmt: skip
-async def overflow(one: Stage) -> None:
+async def overflow(one: Scene) -> None:
     since = len(one.plugin.log)
     one.plugin.process.send_signal(signal.SIGSTOP)
     names = [str(one.path("node2/dev3/2") / name) for name in ("x0", "x1")]
@@ -42,7 +42,7 @@ async def overflow(one: Stage) -> None:
     await one.converged()
 
 
-async def raise_limit(one: Stage, name: str, value: int) -> None:
+async def raise_limit(one: Scene, name: str, value: int) -> None:
     await one.shell(f"echo {value} > /proc/sys/user/{name}", inside=True)
 
 
@@ -53,7 +53,7 @@ async def raise_limit(one: Stage, name: str, value: int) -> None:
     ),
     needs_namespaces=True, tries=5,
 )  # fmt: skip
-async def watches(one: Stage) -> None:
+async def watches(one: Scene) -> None:
     await raise_limit(one, "max_inotify_watches", 6)
     await one.plugin.logged("not_all_watched")
     await one.shell("mkdir tree/node2/dev3/9; echo healthy > tree/node2/dev3/9/health")
@@ -81,7 +81,7 @@ async def watches(one: Stage) -> None:
     ),
     needs_namespaces=True, tries=1,
 )  # fmt: skip
-async def instances(one: Stage) -> None:
+async def instances(one: Scene) -> None:
     await one.plugin.logged("not_all_watched")
     assert await one.plugin.metric("fakehw_watches_exhausted") == 1
     await one.serves_others()
@@ -99,7 +99,7 @@ async def instances(one: Stage) -> None:
     "The last state stands; all right within a second of the limit's end; warning, metric",
     set_up=functools.partial(playing, "--http", "127.0.0.1:0"), tries=5,
 )  # fmt: skip
-async def descriptors(one: Stage) -> None:
+async def descriptors(one: Scene) -> None:
     since = len(one.plugin.log)
     before = resource.prlimit(one.plugin.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(one.plugin.pid, resource.RLIMIT_NOFILE, (3, before[1]))
@@ -126,7 +126,7 @@ async def descriptors(one: Stage) -> None:
     "Those that are served go on; the others are named, wait, and come in when one leaves", tries=3,
     set_up=functools.partial(playing, namespaces=True, before="ulimit -n 190"), needs_namespaces=True,
 )  # fmt: skip
-async def classes(one: Stage) -> None:
+async def classes(one: Scene) -> None:
     since = len(one.plugin.log)
     await one.shell("for n in $(seq 10 29); do mkdir -p tree/a/dev$n/1; echo healthy > tree/a/dev$n/1/health; done")
     await one.plugin.logged("resources_not_served", since=since)

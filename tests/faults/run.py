@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from tests.faults.catalogue import Fault
-from tests.faults.stage import Stage, has_namespaces
+from tests.faults.scene import Scene, has_namespaces
 
 
 @dataclasses.dataclass
@@ -62,7 +62,7 @@ async def play_together(faults: Sequence[Fault]) -> list[Result]:
     return results
 
 
-async def _play_on(one: Stage, result: Result, tries: int) -> None:
+async def _play_on(one: Scene, result: Result, tries: int) -> None:
     for _ in range(tries):
         figure = await result.fault.play(one)
         result.figure = str(figure or result.figure)

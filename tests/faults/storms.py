@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.faults import reading
 from tests.faults.catalogue import fault
-from tests.faults.stage import R3, Stage, playing
+from tests.faults.scene import R3, Scene, playing
 
 STORM: Final = "Storms"
 CONVERGENCE_S: Final = 0.25
@@ -34,7 +34,7 @@ print(written, time.monotonic(), time.monotonic() - began)
 """
 
 
-async def storm(one: Stage, *, seconds: float, rate: int = 10_000) -> str:
+async def storm(one: Scene, *, seconds: float, rate: int = 10_000) -> str:
     before = await one.gauge()
     lists = len(one.kubelet.history(R3))
     paths = [str(one.path(f"node2/dev3/{number}/health")) for number in range(1, 101)]
@@ -68,7 +68,7 @@ HUNDRED = functools.partial(playing, paths=["node2/dev1/", *(f"node2/dev3/{numbe
     set_up=HUNDRED,
     tries=1,
 )
-async def long_storm(one: Stage) -> str:
+async def long_storm(one: Scene) -> str:
     return await storm(one, seconds=30)
 
 
@@ -79,7 +79,7 @@ async def long_storm(one: Stage) -> str:
     set_up=HUNDRED,
     tries=5,
 )
-async def short_storm(one: Stage) -> str:
+async def short_storm(one: Scene) -> str:
     return await storm(one, seconds=2)
 
 
@@ -87,7 +87,7 @@ async def short_storm(one: Stage) -> str:
     STORM, "1,000 devices flipped at once", "Right within 250 ms of the last write, in a few lists", tries=10,
     set_up=functools.partial(playing, paths=["node2/dev1/", *(f"node2/dev3/{number}" for number in range(1, 1001))]),
 )  # fmt: skip
-async def flipped(one: Stage) -> str:
+async def flipped(one: Scene) -> str:
     figure = ""
     for word in ("unhealthy", "healthy"):
         lists = len(one.kubelet.history(R3))

@@ -8,13 +8,13 @@ import os
 from collections.abc import AsyncIterator
 
 from tests.faults.catalogue import fault
-from tests.faults.stage import R3, Stage, playing, stage
+from tests.faults.scene import R3, Scene, playing, scene
 
 LOGS = "Logs that nobody takes"
 GOES_ON = "Lines are lost and counted; the service goes on"
 
 
-async def served_and_counted(one: Stage) -> None:
+async def served_and_counted(one: Scene) -> None:
     await one.kubelet.restart()
     await one.converged()
     await one.serves_others()
@@ -29,8 +29,8 @@ for name, redirect in (
 
 
 @contextlib.asynccontextmanager
-async def read_by_nobody() -> AsyncIterator[Stage]:
-    async with stage() as one:
+async def read_by_nobody() -> AsyncIterator[Scene]:
+    async with scene() as one:
         os.mkfifo(one.directory / "log")
         async with one.running(redirect=f"2<>{one.directory}/log"):
             await one.warm()
@@ -38,7 +38,7 @@ async def read_by_nobody() -> AsyncIterator[Stage]:
 
 
 @fault(LOGS, "nobody reads its log, and the pipe is full", GOES_ON, tries=5, set_up=read_by_nobody)
-async def pipe_full(one: Stage) -> None:
+async def pipe_full(one: Scene) -> None:
     for number in range(250):
         word = "unhealthy" if number % 2 == 0 else "healthy"
         one.write("node2/dev3/2/health", f"{word} {'x' * 240}\n")

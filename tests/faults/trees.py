@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from tests.faults.catalogue import FAULTS, Fault, fault
-from tests.faults.stage import R1, R3, REPOSITORY, Stage, playing, stage
+from tests.faults.scene import R1, R3, REPOSITORY, Scene, playing, scene
 
 HEALTH, DEVICE = "In place of a health file", "In place of a device"
 UNHEALTHY = "That device Unhealthy with the reason; healthy again when mended"
@@ -66,7 +66,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-async def tamper_with_health(one: Stage, make: Callable[[Path], object], reason: str) -> None:
+async def tamper_with_health(one: Scene, make: Callable[[Path], object], reason: str) -> None:
     health, since = one.path("node2/dev3/2/health"), len(one.plugin.log)
     remove(health)
     make(health)
@@ -81,7 +81,7 @@ async def tamper_with_health(one: Stage, make: Callable[[Path], object], reason:
     await one.until(lambda: one.kubelet.devices(R3).get("node2-dev3-2") == "Healthy")
 
 
-async def put_in_place_of_a_device(one: Stage, make: Callable[[Path], object]) -> None:
+async def put_in_place_of_a_device(one: Scene, make: Callable[[Path], object]) -> None:
     path = one.path("node2/dev3/4")
     make(path)
     await one.serves_others()
@@ -121,7 +121,7 @@ NAMES = ("4\n", " 5", "..6", "...", "07", "x" * 255, "８", "²", "-1", "4\udcff
 
 
 @fault(TREE, "names with newline, spaces, dots, 255 characters, bytes, digits of other scripts", SKIPPED)
-async def names(one: Stage) -> None:
+async def names(one: Scene) -> None:
     for level in ("", "node2", "node2/dev3"):
         for name in NAMES:
             os.mkdir(os.fsencode(one.path(level) / name))  # noqa: PTH102  # a name of bytes
@@ -135,7 +135,7 @@ async def names(one: Stage) -> None:
 
 
 @fault(TREE, "an ID of more than 63 characters", SKIPPED)
-async def long_id(one: Stage) -> None:
+async def long_id(one: Scene) -> None:
     name = "n" * 59
     await one.shell(f"mkdir -p tree/{name}/dev1/1; echo healthy > tree/{name}/dev1/1/health")
     await one.serves_others()
@@ -144,7 +144,7 @@ async def long_id(one: Stage) -> None:
 
 
 @fault(TREE, "a device swapped for a link to / and back, between two Allocate calls", "Refused while it is a link")
-async def swapped(one: Stage) -> None:
+async def swapped(one: Scene) -> None:
     await one.shell("mv tree/node2/dev3/2 tree/.aside; ln -s / tree/node2/dev3/2")
     await one.until(lambda: "node2-dev3-2" not in one.kubelet.devices(R3))
     await one.serves_others()
@@ -153,7 +153,7 @@ async def swapped(one: Stage) -> None:
 
 
 @fault(TREE, "a class swapped for a link", "Its devices go; back when the class is")
-async def class_swapped(one: Stage) -> None:
+async def class_swapped(one: Scene) -> None:
     await one.shell("mv tree/node2/dev2 tree/.aside; ln -s ../.aside tree/node2/dev2")
     await one.until(lambda: "myplugin.io/mydevice-2" not in one.told())
     await one.serves_others()
@@ -164,7 +164,7 @@ async def class_swapped(one: Stage) -> None:
 @fault(
     TREE, "a device removed and made again at once, 50 times", "Still followed (its inode number may be the old one)"
 )
-async def made_again(one: Stage) -> None:
+async def made_again(one: Scene) -> None:
     for _ in range(50):
         await one.shell("rm -r tree/node2/dev3/3; mkdir tree/node2/dev3/3; echo healthy > tree/node2/dev3/3/health")
     await one.converged()
@@ -172,14 +172,14 @@ async def made_again(one: Stage) -> None:
 
 
 @fault(TREE, "a class removed and made again at once", "One registration after the other, never two", tries=10)
-async def class_again(one: Stage) -> None:
+async def class_again(one: Scene) -> None:
     await one.shell("cp -r tree/node2/dev2 tree/.new; rm -r tree/node2/dev2; mv tree/.new tree/node2/dev2")
     await one.converged()
     assert one.kubelet.live_streams("myplugin.io/mydevice-2") == 1
 
 
 @fault(TREE, "the root replaced by a rename", "Read from its new place, and followed there")
-async def root_replaced(one: Stage) -> None:
+async def root_replaced(one: Scene) -> None:
     await one.shell("cp -r tree new; rm -r new/node2/dev3/3; mv tree old; mv new tree")
     await one.until(lambda: "node2-dev3-3" not in one.kubelet.devices(R3))
     await one.serves_others()
@@ -188,7 +188,7 @@ async def root_replaced(one: Stage) -> None:
 
 
 @fault(TREE, "the root removed and made again", "No devices meanwhile; all back, and followed")
-async def root_removed(one: Stage) -> None:
+async def root_removed(one: Scene) -> None:
     await one.shell("cp -r tree new; rm -r tree")
     await one.until(lambda: not one.kubelet.devices(R3))
     await one.shell("mv new tree")
@@ -197,7 +197,7 @@ async def root_removed(one: Stage) -> None:
 
 
 @fault(TREE, "a file in place of the root", "No devices meanwhile; all back, and followed")
-async def root_is_a_file(one: Stage) -> None:
+async def root_is_a_file(one: Scene) -> None:
     await one.shell("mv tree old; echo nothing > tree")
     await one.until(lambda: not one.kubelet.devices(R3))
     await one.shell("rm tree; mv old tree")
@@ -209,7 +209,7 @@ async def root_is_a_file(one: Stage) -> None:
     TREE, "a file system mounted over the root, and taken off", "Its tree is served, then the old one; both followed",
     set_up=functools.partial(playing, namespaces=True), needs_namespaces=True, tries=10,
 )  # fmt: skip
-async def mounted_over(one: Stage) -> None:
+async def mounted_over(one: Scene) -> None:
     await one.shell(
         "mount -t tmpfs none tree; cd tree; mkdir -p node9/dev3/7; echo healthy > node9/dev3/7/health", inside=True
     )
@@ -225,7 +225,7 @@ async def mounted_over(one: Stage) -> None:
     TREE, "a health file is mounted from elsewhere, written there, and taken off", "Followed, once a second",
     set_up=functools.partial(playing, namespaces=True), needs_namespaces=True, tries=3,
 )  # fmt: skip
-async def mounted_file(one: Stage) -> None:
+async def mounted_file(one: Scene) -> None:
     await one.shell("echo unhealthy there > elsewhere; mount --bind elsewhere tree/node2/dev3/2/health", inside=True)
     await one.until(lambda: one.kubelet.devices(R3)["node2-dev3-2"] == "Unhealthy")
     await one.shell("echo healthy > elsewhere")
@@ -237,9 +237,9 @@ async def mounted_file(one: Stage) -> None:
 
 
 @contextlib.asynccontextmanager
-async def bind_mounted() -> AsyncIterator[Stage]:
+async def bind_mounted() -> AsyncIterator[Scene]:
     """The tree as a container has it: mounted from elsewhere."""
-    async with stage() as one:
+    async with scene() as one:
         await one.shell("mv tree host; mkdir tree")
         async with one.running(
             "--http", "127.0.0.1:0", namespaces=True, before=f"mount --bind {one.directory}/host {one.root}"
@@ -253,7 +253,7 @@ async def bind_mounted() -> AsyncIterator[Stage]:
     "No devices, not ready, said; the liveness probe fails, so that the container is made anew", tries=1,
     needs_namespaces=True, set_up=bind_mounted,
 )  # fmt: skip
-async def orphaned(one: Stage) -> None:
+async def orphaned(one: Scene) -> None:
     port = (await one.plugin.logged("web_serving"))["port"]
     assert await probe(port, "/healthz") == await probe(port, "/readyz") == 200
     await one.shell("cp -r host new; rm -r host; mv new host")
@@ -278,7 +278,7 @@ async def probe(port: int, path: str) -> int:
     TREE, "a file system mounted over a class, and taken off", "Its devices are served, then the old ones",
     set_up=functools.partial(playing, namespaces=True), needs_namespaces=True, tries=10,
 )  # fmt: skip
-async def mounted_over_class(one: Stage) -> None:
+async def mounted_over_class(one: Scene) -> None:
     await one.shell(
         "mount -t tmpfs none tree/node2/dev3; cd tree/node2/dev3; mkdir 1 8; for n in 1 8; do echo healthy > $n/health; done",
         inside=True,
@@ -294,7 +294,7 @@ async def mounted_over_class(one: Stage) -> None:
     TREE, "a disk that fills up while a tree is built", "fakehw says so and shows nothing half; the plugin serves on",
     set_up=functools.partial(playing, namespaces=True), needs_namespaces=True, tries=5,
 )  # fmt: skip
-async def disk_full(one: Stage) -> None:
+async def disk_full(one: Scene) -> None:
     (one.directory / "big.yaml").write_text("nodes: {node1: {classes: {dev1: {count: 1}, dev3: {count: 20000}}}}\n")
     (one.directory / "small.yaml").write_text("nodes: {node1: {classes: {dev1: {count: 1}, dev3: {count: 2}}}}\n")
     fakehw = f"{sys.executable} -m fakehw build --root {one.root} --spec"
@@ -311,7 +311,7 @@ async def disk_full(one: Stage) -> None:
 
 
 @fault(TREE, "100,000 files in a device directory, added while running, then removed", "Nobody notices", tries=1)
-async def crowd(one: Stage) -> None:
+async def crowd(one: Scene) -> None:
     one.path("node2/dev3/2/.many").mkdir()
     make = "import os,sys\nfor n in range(100000): os.close(os.open(f'{sys.argv[1]}/x{n}', os.O_CREAT|os.O_WRONLY))"
     await one.shell(f'{sys.executable} -c "{make}" tree/node2/dev3/2')
@@ -326,7 +326,7 @@ async def crowd(one: Stage) -> None:
     TREE, "a class of 50,000 devices moved in, renamed with its node, removed", "All listed, moved and gone",
     tries=1,
 )  # fmt: skip
-async def many_devices(one: Stage) -> str:
+async def many_devices(one: Scene) -> str:
     script = (
         "import os,sys\nfor n in range(50000):\n os.makedirs(f'{sys.argv[1]}/{n}')\n"
         " f=open(f'{sys.argv[1]}/{n}/health','w'); f.write('healthy'); f.close()"

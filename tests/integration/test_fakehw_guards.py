@@ -143,6 +143,19 @@ def test_devices_that_were_unplugged_one_by_one_and_then_with_their_class_all_co
     assert content(tree) == before
 
 
+@pytest.mark.parametrize("place", ["node2", "node2/dev3"])
+def test_a_value_of_a_device_is_written_into_no_node_or_class(tree: FakeTree, place: str):
+    tree.build(make_topology(dev3={"count": 1}))
+    before = content(tree)
+    for write in (
+        lambda path: tree.set_values([path], "model", "x"),
+        lambda path: tree.write_values({path: {"health": "x"}}),
+    ):
+        with pytest.raises(fakehw.InputError, match=f"/{place}: must be a device"):
+            write(TreePath.parse(place))
+    assert content(tree) == before
+
+
 def test_a_spec_says_what_comes_back_and_a_person_what_more(tree: FakeTree):
     tree.build(make_topology(dev3={"count": 1, "attributes": {"model": "x"}}))
     tree.set_health("node2/dev3/1", "unhealthy", reason="broken")

@@ -317,3 +317,47 @@ def test_builds_one_after_another_end_where_the_last_alone_would(specs: list[dic
 
         assert visible(many.root) == visible(one.root)
         assert not many.build(topologies[-1]).steps
+
+
+OPENED = {
+    "build": 1, "again": 2, "set-health": 7, "set-values": 12, "unplug": 0, "plug": 6, "unplug its devices": 13,
+    "plug its devices": 22, "reset": 5,
+}  # fmt: skip  # one list
+"""So many files and directories are opened for one device more, at most; what is named one by one is looked for."""
+
+
+def test_what_a_device_more_costs_a_writer_does_not_grow_with_the_tree(
+    roomy_dir: Path, monkeypatch: pytest.MonkeyPatch
+):
+    opened: list[object] = []
+
+    def counted(*arguments: object, **more: object) -> int:
+        opened.append(arguments)
+        return os_open(*arguments, **more)  # type: ignore[arg-type]
+
+    def opens(count: int) -> dict[str, int]:
+        tree = FakeTree(roomy_dir / str(count))
+        every = [f"n/dev1/{number}" for number in range(1, count + 1)]
+        found = {}
+        for name, act in {
+            "build": lambda: tree.build(make_topology(count)),
+            "again": lambda: tree.build(make_topology(count)),
+            "set-health": lambda: tree.set_health("n/dev1", "unhealthy"),
+            "set-values": lambda: tree.set_values([path for path, _ in tree.read().devices()], "numa_node", "1"),
+            "unplug": lambda: tree.unplug("n/dev1"),
+            "plug": lambda: tree.plug("n/dev1"),
+            "unplug its devices": lambda: tree.unplug(every),
+            "plug its devices": lambda: tree.plug(every),
+            "reset": lambda: tree.build(make_topology(count), reset=True),
+        }.items():
+            opened.clear()
+            act()
+            found[name] = len(opened)
+        return found
+
+    os_open = os.open
+    monkeypatch.setattr(os, "open", counted)
+    few, more, most = opens(20), opens(40), opens(80)
+    slope = {name: (more[name] - few[name]) / 20 for name in few}
+    assert {name: (most[name] - more[name]) / 40 for name in few} == slope, "as many for each device"
+    assert {name: count for name, count in slope.items() if count > OPENED[name]} == {}

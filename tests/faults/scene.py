@@ -132,7 +132,7 @@ class Plugin:
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name} "))
 
 
-class Stage:
+class Scene:
     """Where a fault is played. `expect` waits; `check` also asks whether anybody else suffered."""
 
     def __init__(self, directory: Path) -> None:
@@ -260,11 +260,11 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def stage(*paths: str) -> AsyncIterator[Stage]:
+async def scene(*paths: str) -> AsyncIterator[Scene]:
     """Set up a tree (the seed's second node unless told otherwise) and a kubelet."""
     directory = Path(tempfile.mkdtemp(prefix="fhw-", dir=roomy_place() if len(paths) > 50 else "/tmp"))
     try:
-        one = Stage(directory)
+        one = Scene(directory)
         make_tree(one.root, *(paths or SEED))
         async with one.kubelet:
             yield one
@@ -273,8 +273,8 @@ async def stage(*paths: str) -> AsyncIterator[Stage]:
 
 
 @contextlib.asynccontextmanager
-async def playing(*flags: str, paths: Sequence[str] = (), **more: Any) -> AsyncIterator[Stage]:
-    """A stage with the plugin on it, warmed up."""
-    async with stage(*paths) as one, one.running(*flags, **more):
+async def playing(*flags: str, paths: Sequence[str] = (), **more: Any) -> AsyncIterator[Scene]:
+    """A scene with the plugin on it, warmed up."""
+    async with scene(*paths) as one, one.running(*flags, **more):
         await one.warm()
         yield one
