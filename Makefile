@@ -103,8 +103,8 @@ clean: ## Delete the kind cluster; on any other, also empty the trees on the nod
 e2e: $(VENV)/.dev ## Drive the cluster through the whole story, with timings (API=dra KUBELET_RESTART="command {node}")
 	@hack/cluster.sh e2e
 
-fidelity: $(VENV)/.dev ## Try on a real kubelet what tests try on the fake one, as root on its node (docs/fake-kubelet.md)
-	$(BIN)/python -m pytest -m cluster --numprocesses 0 -o log_cli=false tests/fidelity $(TESTS)
+fidelity: $(VENV)/.dev ## Try on a real kubelet what tests try on the fake one, as root on its node (API=dra; docs/fake-kubelet.md)
+	$(BIN)/python -m pytest -m cluster --numprocesses 0 -o log_cli=false tests/fidelity$(if $(filter dra,$(API)),_dra) $(TESTS)
 
 kubernetes-row: $(VENV)/.dev ## Run e2e and fidelity on the cluster in KUBECONFIG and write its row into docs/fake-kubelet.md
 	@$(BIN)/python hack/kubernetes_row.py

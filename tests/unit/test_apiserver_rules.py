@@ -98,7 +98,7 @@ def named(number):
         pytest.param(
             slice_spec({"name": "a", "bindingConditions": ["x"]}),
             [
-                "spec.devices[0].bindingFailureConditions: Invalid value: []: bindingFailureConditions are required to use bindingConditions"
+                "spec.devices[0].bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions"
             ],
             id="conditions without an end",
         ),

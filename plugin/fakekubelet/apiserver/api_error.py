@@ -42,7 +42,7 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
             **({"details": details} if details else {}),
             "code": self.code,
         }
@@ -88,10 +88,27 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
+def joined(texts: Sequence[str]) -> str:
+    """Return several errors as one, as Kubernetes does."""
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+
+def precondition(kind: Kind, name: str, what: str, wanted: str, found: str) -> ApiError:
+    """Return what a deletion looks like of something else than was meant; *what* is UID or ResourceVersion."""
+    who = f"{kind.name}.{kind.group}" if kind.group else kind.name
+    became = "deleted and then recreated" if what == "UID" else "modified"
+    why = (
+        f"the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). "
+        f"The object might have been {became}"
+    )
+    text = f'Operation cannot be fulfilled on {who} "{name}": {why}'
+    return ApiError(409, "Conflict", text, details=_of(kind, name))
+
+
 def invalid(kind: Kind, name: str, errors: Sequence[field_errors.FieldError]) -> ApiError:
     """Return what an object looks like that breaks rules."""
     texts = list(dict.fromkeys(map(str, errors)))
-    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    text = joined(texts)
     who = f"{kind.name}.{kind.group}" if kind.group else kind.name
     causes = [{"reason": error.type.name_in_causes, "message": error.body, "field": error.field} for error in errors]
     details = {**_of(kind, name), "kind": kind.name, "causes": causes}

@@ -6,12 +6,14 @@ something is allocated, not here.
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from fakekubelet.apiserver import field_errors
+from fakekubelet.apiserver import expressions, field_errors
 from fakekubelet.apiserver.field_errors import FieldError, all_wrong, forbidden, required, too_long, wrong
-from fakekubelet.apiserver.slice_rules import as_list, as_set, driver_name, label, pool_name, taint
+from fakekubelet.apiserver.slice_rules import as_list, as_set, driver_name, label, pool_name, qualified, taint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     Errors = Iterator[FieldError]
     Object = Mapping[str, Any]
 
+_MAX_DATA: Final = 10 * 1024
+"""Bytes of opaque parameters, and of what a driver says of a device in a claim's status."""
 _MODES: Final = ("All", "ExactCount")
 _EFFECTS: Final = ("NoExecute", "NoSchedule", "None")
 _OPERATORS: Final = ("Equal", "Exists")
@@ -54,7 +58,7 @@ def status_errors(status: Object, old: Object, spec: Object, *, is_deleted: bool
         status.get("devices") or [],
         10**6,
         lambda one, at: _device_status(one, at, allocated),
-        lambda one: f"{one.get('driver')}/{one.get('pool')}/{one.get('device')}",
+        _device_key,
         "status.devices",
     )
     if users and allocation is None:
@@ -162,8 +166,10 @@ def _selector(selector: Object, path: str) -> Errors:
         yield required(f"{path}.cel")
     elif field_errors.size(cel.get("expression", "")) > 10 * 1024:
         yield too_long(f"{path}.cel.expression", 10 * 1024)
-    elif not cel.get("expression"):
-        yield required(f"{path}.cel.expression", "may not be empty")
+    else:
+        problem = expressions.problem(cel.get("expression", ""))
+        if problem:
+            yield wrong(f"{path}.cel.expression", cel.get("expression", ""), problem)
 
 
 def _constraint(constraint: Object, path: str, names: set[str]) -> Errors:
@@ -175,6 +181,8 @@ def _constraint(constraint: Object, path: str, names: set[str]) -> Errors:
         if value is not None and "/" not in value:
             text = "a fully qualified name must be a domain and a name separated by a slash"
             yield wrong(f"{path}.{name}", value, text)
+        elif value is not None:
+            yield from qualified(value, f"{path}.{name}")
     if "matchAttribute" not in constraint and "distinctAttribute" not in constraint:
         text = 'exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set'
         yield required(path, text)
@@ -195,6 +203,8 @@ def _opaque(config: Object, path: str) -> Errors:
     yield from driver_name(opaque.get("driver", ""), f"{path}.opaque.driver")
     if opaque.get("parameters") is None:
         yield required(f"{path}.opaque.parameters")
+    elif field_errors.size(json.dumps(opaque["parameters"], separators=(",", ":"), ensure_ascii=False)) > _MAX_DATA:
+        yield too_long(f"{path}.opaque.parameters", _MAX_DATA)
     elif not isinstance(opaque["parameters"], dict):
         yield wrong(f"{path}.opaque.parameters", "<value omitted>", "must be a valid JSON object")
 
@@ -210,8 +220,6 @@ def _toleration(one: Object, path: str) -> Errors:
         yield from all_wrong(f"{path}.value", value, field_errors.label_value(value))
     elif operator:
         yield field_errors.not_supported(f"{path}.operator", operator, _OPERATORS)
-    else:
-        yield required(f"{path}.operator")
     if one.get("effect") and one["effect"] not in _EFFECTS:
         yield field_errors.not_supported(f"{path}.effect", one["effect"], _EFFECTS)
 
@@ -228,7 +236,9 @@ def _result(result: Object, path: str, names: set[str]) -> Errors:
     yield from pool_name(result.get("pool", ""), f"{path}.pool")
     yield from label(result.get("device", ""), f"{path}.device")
     share = result.get("shareID")
-    if share is not None and not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", share):
+    if share is not None and len(share) not in (32, 36, 38, 45):
+        yield wrong(f"{path}.shareID", share, f"error validating uid: invalid UUID length: {len(share)}")
+    elif share is not None and not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", share):
         yield wrong(f"{path}.shareID", share, "uid must be in RFC 4122 normalized form")
 
 
@@ -237,7 +247,56 @@ def _device_status(one: Object, path: str, allocated: set[tuple[Any, ...]]) -> E
     yield from pool_name(one.get("pool", ""), f"{path}.pool")
     yield from label(one.get("device", ""), f"{path}.device")
     if (one.get("driver"), one.get("pool"), one.get("device"), one.get("shareID")) not in allocated:
-        name = f"{one.get('driver')}/{one.get('pool')}/{one.get('device')}"
-        yield wrong(path, name, "must be an allocated device in the claim")
+        yield wrong(path, _device_key(one), "must be an allocated device in the claim")
+    data = one.get("data")
+    if data is not None and not isinstance(data, dict):
+        yield wrong(f"{path}.data", "<value omitted>", "must be a valid JSON object")
+    for index, address in enumerate((one.get("networkData") or {}).get("ips") or []):
+        if not _is_interface(address):
+            text = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)"
+            yield wrong(f"{path}.networkData.ips[{index}]", address, text)
     if len(one.get("conditions") or []) > 8:
         yield field_errors.too_many(f"{path}.conditions", len(one["conditions"]), 8)
+
+
+def _device_key(one: Object) -> _Key:
+    return _Key(
+        Driver=one.get("driver"), Pool=one.get("pool"), Device=one.get("device"), ShareID=one.get("shareID", "")
+    )
+
+
+class _Key(dict[str, Any]):
+    """A device as the real server names it in errors; a dict that can be looked for in sets."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # it is never changed
+        return hash(tuple(self.items()))
+
+
+def _is_interface(address: str) -> bool:
+    try:
+        ipaddress.ip_interface(address)
+    except ValueError:
+        return False
+    return "/" in address
+
+
+def admin_access_errors(spec: Object) -> Errors:
+    """Say which requests want what only namespaces with a label may have (contract DRA-ADM-1)."""
+    for index, request in enumerate((spec.get("devices") or {}).get("requests") or []):
+        if (request.get("exactly") or {}).get("adminAccess"):
+            yield forbidden(f"spec.devices.requests[{index}].adminAccess", ADMIN_ACCESS_RULE)
+
+
+def admin_results_errors(status: Object, old: Object) -> Errors:
+    """Say the same of the results of an allocation that is new."""
+    if old.get("allocation") is not None:
+        return
+    for index, result in enumerate(((status.get("allocation") or {}).get("devices") or {}).get("results") or []):
+        if result.get("adminAccess"):
+            yield forbidden(f"status.allocation.devices.results[{index}].adminAccess", ADMIN_ACCESS_RULE)
+
+
+ADMIN_ACCESS: Final = "resource.kubernetes.io/admin-access"
+ADMIN_ACCESS_RULE: Final = (
+    f"admin access to devices requires the `{ADMIN_ACCESS}: true` label on the containing namespace"
+)

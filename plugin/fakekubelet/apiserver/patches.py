@@ -53,6 +53,8 @@ def apply(content_type: str, old: dict[str, Any], patch: Any) -> dict[str, Any]:
 
 
 def _json(old: dict[str, Any], patch: Any) -> dict[str, Any]:
+    if not isinstance(patch, list):
+        raise api_error.bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
     try:
         new = jsonpatch.apply_patch(copy.deepcopy(old), patch)
     except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:

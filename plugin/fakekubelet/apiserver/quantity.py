@@ -40,7 +40,16 @@ def value(text: str) -> decimal.Decimal:
 
 def canonical(text: str) -> str:
     """Return the text that the API server gives back; raise ValueError for a text that is no quantity."""
-    number, form = _parts(text)
+    return _text(*_parts(text))
+
+
+def plus(one: str, other: str) -> str:
+    """Return the sum as the API server writes it: in the form of the first; ValueError as above."""
+    number, form = _parts(one)
+    return _text(_EXACT.add(number, value(other)), form)
+
+
+def _text(number: decimal.Decimal, form: str) -> str:
     number = number.quantize(_SMALLEST, decimal.ROUND_UP, _EXACT).normalize(_EXACT)
     if number == 0:
         return "0"

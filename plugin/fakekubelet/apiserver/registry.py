@@ -18,7 +18,9 @@ from fakekubelet.apiserver import (
     field_errors,
     gates,
     kinds,
+    metadata_rules,
     patches,
+    pod_rules,
     schema,
     slice_rules,
     store,
@@ -69,14 +71,10 @@ class Registry:
         new = self._read(kind, document)
         metadata = new["metadata"]
         if metadata.pop("resourceVersion", ""):
-            raise api_error.bad_request(_NO_RESOURCE_VERSION)
+            raise api_error.ApiError(500, "", _NO_RESOURCE_VERSION)
         self._place(kind, metadata, namespace)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"][:58] + "".join(self._rng.choices(_SUFFIX, k=5))
-        if not metadata.get("name"):
-            raise api_error.invalid(
-                kind, "", [field_errors.required("metadata.name", "name or generateName is required")]
-            )
         for name in _SERVERS:
             metadata.pop(name, None)
         metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": self._time()}
@@ -155,13 +153,10 @@ class Registry:
         """
         old = self.get(kind, name, namespace)
         metadata = old.document["metadata"]
-        for wanted, field, shown in (("uid", "uid", "UID"), ("resourceVersion", "resourceVersion", "ResourceVersion")):
-            value = (preconditions or {}).get(wanted)
+        for field, shown in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+            value = (preconditions or {}).get(field)
             if value is not None and value != metadata[field]:
-                text = (
-                    f"Precondition failed: {shown} in precondition: {value}, {shown} in object meta: {metadata[field]}"
-                )
-                raise api_error.conflict(kind, name, text)
+                raise api_error.precondition(kind, name, shown, value, metadata[field])
         grace = self._grace_s(kind, old.document, grace_s)
         if dry_run:
             return old, False
@@ -224,7 +219,11 @@ class Registry:
         self._place(kind, metadata, namespace)
         wanted = metadata.pop("resourceVersion", "") or before["resourceVersion"]
         if metadata.get("uid") not in (None, "", before["uid"]):
-            text = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
+            where = "/".join(("/registry", kind.plural, *filter(None, old.key)))
+            text = (
+                f"StorageError: invalid object, Code: 4, Key: {where}, ResourceVersion: 0, AdditionalErrorMsg: "
+                f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {before['uid']}"
+            )
             raise api_error.conflict(kind, name, text)
         if wanted != before["resourceVersion"]:
             raise api_error.conflict(kind, name, _MODIFIED)
@@ -268,11 +267,23 @@ class Registry:
             for device in spec.get("devices") or []:
                 for taint in device.get("taints") or []:
                     taint.setdefault("timeAdded", self._time())
+                for capacity in (device.get("capacity") or {}).values():
+                    capacity.setdefault("value", "0")
+                for consumed in device.get("consumesCounters") or []:
+                    _default_counters(consumed)
+            for counter_set in spec.get("sharedCounters") or []:
+                _default_counters(counter_set)
         elif kind.name == "DeviceTaintRule" and "taint" in spec:
             spec["taint"].setdefault("timeAdded", self._time())
         elif kind.name == "ResourceClaim":
             _default_requests(spec)
+            status = new.get("status") or {}
+            for result in ((status.get("allocation") or {}).get("devices") or {}).get("results") or []:
+                _default_tolerations(result)
+            for device in status.get("devices") or []:
+                device.setdefault("conditions", None)
         elif kind.name == "ResourceClaimTemplate":
+            spec.setdefault("metadata", {})
             _default_requests(spec.get("spec") or {})
 
     def _drop_gated(self, kind: Kind, new: Object, old: Object | None) -> None:
@@ -288,8 +299,15 @@ class Registry:
 
     def _check(self, kind: Kind, new: Object, old: Object | None) -> None:
         found = list(_errors(kind, new, old))
+        if not self._allows_admin_access(new["metadata"].get("namespace", "")):
+            found += _admin_access_errors(kind, new, old)
         if found:
-            raise api_error.invalid(kind, new["metadata"]["name"], found)
+            raise api_error.invalid(kind, new["metadata"].get("name", ""), found)
+
+    def _allows_admin_access(self, namespace: str) -> bool:
+        stored = self.store.get(kinds.BY_PLURAL["", "namespaces"], ("", namespace))
+        labels = {} if stored is None else stored.document["metadata"].get("labels") or {}
+        return bool(labels.get(claim_rules.ADMIN_ACCESS) == "true")
 
     def _grace_s(self, kind: Kind, document: Object, asked: float | None) -> float:
         if kind.name != "Pod" or not document["spec"].get("nodeName"):
@@ -325,24 +343,35 @@ def _keep(kind: Kind, old: Object, new: Object, subresource: str) -> None:
 
 
 def _default_requests(spec: Object) -> None:
+    if "devices" in spec:
+        spec["devices"].setdefault("requests", None)  # Go has no `omitempty` there
     for request in (spec.get("devices") or {}).get("requests") or []:
         for one in (*([request["exactly"]] if "exactly" in request else []), *(request.get("firstAvailable") or [])):
             one.setdefault("allocationMode", "ExactCount")
             if one["allocationMode"] == "ExactCount":
                 one.setdefault("count", 1)
+            _default_tolerations(one)
+
+
+def _default_tolerations(one: Object) -> None:
+    for toleration in one.get("tolerations") or []:
+        toleration.setdefault("operator", "Equal")
+
+
+def _default_counters(counter_set: Object) -> None:
+    for counter in (counter_set.get("counters") or {}).values():
+        counter.setdefault("value", "0")
 
 
 def _errors(kind: Kind, new: Object, old: Object | None) -> Iterator[field_errors.FieldError]:
     metadata, spec = new["metadata"], new.get("spec") or {}
     old_spec = None if old is None else old.get("spec") or {}
     name_rule = field_errors.dns_label if kind.name in ("Namespace",) else field_errors.dns_subdomain
-    if old is None:
-        yield from field_errors.all_wrong("metadata.name", metadata["name"], name_rule(metadata["name"]))
-    for key, value in (metadata.get("labels") or {}).items():
-        yield from field_errors.all_wrong("metadata.labels", key, field_errors.qualified_name(key))
-        yield from field_errors.all_wrong("metadata.labels", value, field_errors.label_value(value))
+    yield from metadata_rules.errors(metadata, None if old is None else old["metadata"], name_rule)
     if kind.name == "ResourceSlice":
         yield from slice_rules.errors(spec, old_spec)
+    elif kind.name == "Pod" and old is None:
+        yield from pod_rules.errors(spec)
     elif kind.name == "DeviceClass":
         yield from claim_rules.class_errors(spec)
     elif kind.name == "DeviceTaintRule":
@@ -356,3 +385,13 @@ def _errors(kind: Kind, new: Object, old: Object | None) -> Iterator[field_error
             status, old_status = new.get("status") or {}, old.get("status") or {}
             is_deleted = "deletionTimestamp" in metadata
             yield from claim_rules.status_errors(status, old_status, spec, is_deleted=is_deleted)
+
+
+def _admin_access_errors(kind: Kind, new: Object, old: Object | None) -> Iterator[field_errors.FieldError]:
+    spec = new.get("spec") or {}
+    if kind.name == "ResourceClaim" and old is None:
+        yield from claim_rules.admin_access_errors(spec)
+    elif kind.name == "ResourceClaim":
+        yield from claim_rules.admin_results_errors(new.get("status") or {}, (old or {}).get("status") or {})
+    elif kind.name == "ResourceClaimTemplate" and old is None:
+        yield from claim_rules.admin_access_errors(spec.get("spec") or {})

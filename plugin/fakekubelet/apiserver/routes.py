@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from fakekubelet.apiserver import api_error, conversion, kinds, patches, protobuf_body, watching
+from fakekubelet.apiserver import api_error, conversion, kinds, patches, protobuf_body, schema, watching
 from fakekubelet.apiserver.faults import Effect, Fault
 from fakekubelet.apiserver.requests import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fakekubelet.apiserver.server import ApiServer
     from fakekubelet.apiserver.store import Stored
 
@@ -32,6 +34,9 @@ class Routes:
     def __init__(self, server: ApiServer) -> None:
         self._server = server
         self._watches: set[watching.Watch] = set()
+        self._warnings: list[str] = []
+        """About the request that is being written; nothing waits between that and its answer."""
+        self._warns_of_unknown = True
 
     def cut_watches(self) -> None:
         """End all watches; clients come back and go on from where they were."""
@@ -110,7 +115,7 @@ class Routes:
         if kind is None or len(rest) > 3 or not _has(kind, subresource):
             raise api_error.no_such_path()
         return Request(
-            _verb(http, name),
+            _verb(http, name, is_sub=bool(subresource)),
             kind,
             version,
             namespace,
@@ -126,14 +131,19 @@ class Routes:
         if request.verb in ("list", "watch"):
             return await self._list_or_watch(http, request, is_gone=is_gone)
         if request.verb == "get":
+            revision = http.query.get("resourceVersion", "")
+            if revision.isdecimal():
+                self._server.registry.store.reach(int(revision))
             stored = self._server.registry.get(request.kind, request.name, request.namespace)
             return _json(stored.encoded(request.version))
-        body = await _body(http)
+        body, duplicates = await _body(http)
         if request.verb == "deletecollection":
             return self._delete_collection(http, request, body)
         if request.verb == "delete":
             return self._delete(http, request, body)
-        return self._write(http, request, body)
+        if body is None and request.verb in ("create", "update"):
+            body = {}  # `null`, which is an object without anything to Go
+        return self._write(http, request, body, duplicates)
 
     async def _list_or_watch(self, http: web.Request, request: Request, *, is_gone: bool) -> web.StreamResponse:
         objects = self._server.registry.store
@@ -168,11 +178,14 @@ class Routes:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def _write(self, http: web.Request, request: Request, body: Any) -> web.Response:
+    def _write(self, http: web.Request, request: Request, body: Any, duplicates: list[str]) -> web.Response:
         registry, kind, version = self._server.registry, request.kind, request.version
         dry_run = http.query.get("dryRun") == "All"
         content_type = http.content_type
         if request.verb == "patch":
+            if content_type in patches.APPLY and not http.query.get("fieldManager"):
+                text = "fieldManager: Required value: is required for apply patch"
+                raise api_error.ApiError(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {text}')
             stored, is_new = registry.patch(
                 kind, request.name, content_type, conversion.to_stored(version, kind.name, body)
                 if isinstance(body, dict) and content_type in patches.APPLY else body,
@@ -191,6 +204,7 @@ class Routes:
             return web.json_response(_success(), status=201)
         self._same_kind(request, body)
         document = conversion.to_stored(version, kind.name, body)
+        self._validate_fields(http, request, document, duplicates)
         if request.verb == "create":
             return self._written(
                 request, registry.create(kind, document, request.namespace, dry_run=dry_run), is_new=True
@@ -199,6 +213,23 @@ class Routes:
             kind, request.name, document, request.namespace, subresource=request.subresource, dry_run=dry_run
         )
         return self._written(request, stored, is_new=is_new)
+
+    def _validate_fields(
+        self, http: web.Request, request: Request, document: dict[str, Any], duplicates: list[str]
+    ) -> None:
+        """Do with fields that are there twice or that nobody knows what the client wants (`fieldValidation`)."""
+        wanted = http.query.get("fieldValidation", "Warn")
+        name = request.kind.name
+        twice = [f'duplicate field "{path}"' for path in duplicates]
+        self._warnings = twice if wanted == "Warn" else []
+        if wanted == "Strict":
+            _, unknown = schema.fit(name, request.version, document)
+            if twice or unknown:
+                text = f"strict decoding error: {', '.join((*twice, *unknown))}"
+                raise api_error.bad_request(
+                    f'{name} in version "{request.version}" cannot be handled as a {name}: {text}'
+                )
+        self._warns_of_unknown = wanted == "Warn"
 
     def _same_kind(self, request: Request, body: dict[str, Any]) -> None:
         kind = request.kind
@@ -210,7 +241,8 @@ class Routes:
 
     def _written(self, request: Request, stored: Stored, *, is_new: bool) -> web.Response:
         response = _json(stored.encoded(request.version), status=201 if is_new else 200)
-        for warning in self._server.registry.warnings:
+        unknown = self._server.registry.warnings if self._warns_of_unknown else []
+        for warning in (*self._warnings, *unknown):
             text = warning.replace("\\", "\\\\").replace('"', '\\"')
             response.headers.add("Warning", f'299 - "{text}"')
         return response
@@ -224,7 +256,7 @@ class Routes:
             preconditions=options.get("preconditions") if isinstance(options, dict) else None,
             dry_run=http.query.get("dryRun") == "All",
         )
-        if is_gone and request.kind.name not in ("Pod", "ResourceClaim"):
+        if is_gone and request.kind.name != "Pod" and request.kind.group != kinds.RESOURCE_GROUP:
             metadata = stored.document["metadata"]
             details = {"name": metadata["name"], "kind": request.kind.plural, "uid": metadata["uid"]}
             if request.kind.group:
@@ -240,7 +272,7 @@ class Routes:
             if chosen.takes(stored):
                 namespace, name = stored.key
                 last, _ = registry.delete(request.kind, name, namespace, grace_s=_grace_s(http, options))
-                deleted.append(last.encoded(request.version))
+                deleted.append(last.as_item(request.version))
         group = f"{request.kind.group}/{request.version}" if request.kind.group else request.version
         head = {
             "kind": f"{request.kind.name}List",
@@ -250,7 +282,7 @@ class Routes:
         return _json(json.dumps(head)[:-1].encode() + b',"items":[' + b",".join(deleted) + b"]}")
 
 
-def _verb(http: web.Request, name: str) -> str:
+def _verb(http: web.Request, name: str, *, is_sub: bool) -> str:
     is_watch = http.query.get("watch") in ("1", "true")
     names = {
         "GET": "watch" if is_watch else "get" if name else "list",
@@ -261,7 +293,11 @@ def _verb(http: web.Request, name: str) -> str:
         "DELETE": "delete" if name else "deletecollection",
     }
     verb = names.get(http.method)
-    if verb is None or (http.method in ("PUT", "PATCH") and not name):
+    if (
+        verb is None
+        or (http.method in ("PUT", "PATCH") and not name)
+        or (http.method == "POST" and name and not is_sub)
+    ):
         text = "the server does not allow this method on the requested resource"
         raise api_error.ApiError(405, "MethodNotAllowed", text)
     return verb
@@ -273,26 +309,59 @@ def _has(kind: kinds.Kind, subresource: str) -> bool:
     return not subresource or (kind.name == "Pod" and subresource in ("binding", "eviction"))
 
 
-async def _body(http: web.Request) -> Any:
+async def _body(http: web.Request) -> tuple[Any, list[str]]:
+    """Return what the body says, and the paths of the fields that are there twice."""
     try:
         content = await http.read()
     except web.HTTPRequestEntityTooLarge as error:
         text = f"Request entity too large: limit is {MAX_BODY}"
         raise api_error.ApiError(413, "RequestEntityTooLarge", text) from error
     if not content:
-        return {}
+        if http.method in ("POST", "PUT", "PATCH"):
+            raise api_error.bad_request("the body is empty: EOF")
+        return {}, []
     if http.content_type == protobuf_body.CONTENT_TYPE:
         try:
-            return protobuf_body.decode(content)
+            return protobuf_body.decode(content), []
         except protobuf_body.UndecodableError as error:
             raise api_error.bad_request(f"the request body cannot be decoded: {error}") from error
     if http.content_type not in _JSON_TYPES:
         text = "the body of the request was in an unknown format - accepted media types include: application/json"
         raise api_error.ApiError(415, "UnsupportedMediaType", f"{text}, {protobuf_body.CONTENT_TYPE}")
     try:
-        return json.loads(content)
-    except ValueError as error:
+        twice: list[_Object] = []
+        document = json.loads(content, object_pairs_hook=lambda pairs: _object(pairs, twice))
+        return document, list(_duplicates(document)) if twice else []
+    except (ValueError, RecursionError) as error:
         raise api_error.bad_request(f"the request body is not JSON: {error}") from error
+
+
+class _Object(dict[str, Any]):
+    """A JSON object in which something stood twice; the last one counts, as in Go."""
+
+    twice: tuple[str, ...] = ()
+
+
+def _object(pairs: list[tuple[str, Any]], found: list[_Object]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    made = _Object(pairs)
+    names = [name for name, _ in pairs]
+    made.twice = tuple(name for name in plain if names.count(name) > 1)
+    found.append(made)
+    return made
+
+
+def _duplicates(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _duplicates(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for name in getattr(value, "twice", ()):
+            yield f"{path}.{name}".removeprefix(".")
+        for name, item in value.items():
+            yield from _duplicates(item, f"{path}.{name}".removeprefix("."))
 
 
 def _grace_s(http: web.Request, options: Any) -> float | None:

@@ -6,6 +6,8 @@ mapping of fields, a list with its item, a map with any keys, or a leaf.
 
 from __future__ import annotations
 
+import datetime
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from fakekubelet.apiserver import api_error, quantity
@@ -48,7 +50,7 @@ STR_0: Final = Leaf((str,), "string", omits_zero=True)
 INT: Final = Leaf((int,), "int64")
 INT_0: Final = Leaf((int,), "int64", omits_zero=True)
 BOOL: Final = Leaf((bool,), "bool")
-TIME: Final = Leaf((str,), "Time")
+TIME: Final = Leaf((str,), "Time", turn=lambda value: timestamp(value))
 QUANTITY: Final = Leaf((str, int, float), "Quantity", turn=lambda value: quantity.canonical(str(value)))
 ANY: Final = Any_()
 
@@ -169,6 +171,15 @@ def fit(kind: str, version: str, document: dict[str, Any]) -> tuple[dict[str, An
         else:
             warnings.append(f'unknown field "{key}"')
     return fitted, warnings
+
+
+def timestamp(text: str) -> str:
+    """Return a time as the API server gives it back: in UTC, to the second; ValueError for a text that is none."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", text):
+        layout = "2006-01-02T15:04:05Z07:00"
+        raise ValueError(f'parsing time "{text}" as "{layout}": cannot parse "{text}" as "2006"')
+    moment = datetime.datetime.fromisoformat(text).astimezone(datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _TypeError(Exception):

@@ -41,11 +41,19 @@ def of_fields(kind: Kind, text: str) -> Test:
             raise api_error.bad_request(f"invalid selector: {part!r}; can't understand {part!r}")
         field, operator, wanted = found.groups()
         known = ("metadata.name", *(("metadata.namespace",) if kind.is_namespaced else ()), *kind.selectable_fields)
+        if "=" in wanted:
+            raise api_error.bad_request("invalid field selector: unescaped character in value: 61")
         if field not in known:
-            raise api_error.bad_request(f'field label not supported: "{field}"' if kind.group else
-                                        f"field label not supported: {field}")  # fmt: skip
+            raise api_error.bad_request(_unsupported(kind, field))
         tests.append(_field_test(tuple(field.split(".")), wanted, equal=operator != "!="))
     return always if not tests else lambda document: all(test(document) for test in tests)
+
+
+def _unsupported(kind: Kind, field: str) -> str:
+    if kind.selectable_fields:
+        where = f" for {kind.group}/v1, Kind={kind.name}" if kind.group else ""
+        return f"field label not supported{where}: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _field_test(path: tuple[str, ...], wanted: str, *, equal: bool) -> Test:

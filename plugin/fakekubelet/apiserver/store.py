@@ -51,8 +51,14 @@ class Stored:
 
     def encoded(self, version: str) -> bytes:
         """Return the JSON of it, which is made once for all who want it."""
+        api_version = f"{self.kind.group}/{version}" if self.kind.group else version
+        return self.as_item(version)[:-1] + f',"apiVersion":"{api_version}","kind":"{self.kind.name}"}}'.encode()
+
+    def as_item(self, version: str) -> bytes:
+        """Return the JSON of it as lists have it: its kind is that of the list."""
         if version not in self._encoded:
-            self._encoded[version] = json.dumps(self.shown(version), separators=(",", ":")).encode()
+            document = conversion.from_stored(version, self.kind.name, self.document)
+            self._encoded[version] = json.dumps(document, separators=(",", ":")).encode()
         return self._encoded[version]
 
 
@@ -117,10 +123,14 @@ class Store:
         """Give the changes of a kind after *revision*; ApiError 410 if they are no longer known."""
         if revision < self._forgotten:
             raise api_error.expired(f"too old resource version: {revision} ({self._forgotten})")
+        self.reach(revision)
+        return (change for change in list(self._history) if change.new.kind == kind and change.new.revision > revision)
+
+    def reach(self, revision: int) -> None:
+        """Refuse to know a resource version that is not there yet: ApiError 504."""
         if revision > self.revision:
             text = f"Too large resource version: {revision}, current: {self.revision}"
             raise api_error.ApiError(504, "Timeout", text, retry_after_s=1)
-        return (change for change in list(self._history) if change.new.kind == kind and change.new.revision > revision)
 
     def forget_history(self) -> None:
         """Forget what has happened, as a compaction does: who has to resume from before gets 410."""

@@ -61,10 +61,15 @@ def selection(kind: Kind, version: str, namespace: str, name: str, query: Mappin
     initial = {"true": True, "1": True, "false": False, "0": False}.get(query.get("sendInitialEvents", ""))
     errors = list(_option_errors(is_watch=is_watch, match=match, revision=revision, initial=initial))
     if errors:
-        text = "; ".join(map(str, errors))
+        text = api_error.joined(list(map(str, errors)))
         raise api_error.ApiError(422, "Invalid", f'ListOptions.meta.k8s.io "" is invalid: {text}')
     if revision and not revision.isdecimal():
-        raise api_error.bad_request(f"resourceVersion: Invalid value: {json.dumps(revision)}: strconv.ParseUint")
+        why = f"strconv.ParseUint: parsing {json.dumps(revision)}: invalid syntax"
+        if is_watch:
+            raise api_error.ApiError(500, "", why)
+        raise api_error.bad_request(
+            f"invalid resource version: resourceVersion: Invalid value: {json.dumps(revision)}: {why}"
+        )
     if name:
         by_labels = labels
         labels = lambda document: document["metadata"]["name"] == name and by_labels(document)  # noqa: E731
@@ -92,12 +97,17 @@ def _option_errors(
             yield forbidden("resourceVersionMatch", text)
         if match not in ("", "Exact", "NotOlderThan"):
             yield field_errors.not_supported("resourceVersionMatch", match, ("Exact", "NotOlderThan", ""))
+        if match == "Exact" and revision == "0":
+            text = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+            yield forbidden("resourceVersionMatch", text)
         if initial is not None:
             yield forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
         return
     if initial is not None and match != "NotOlderThan":
         text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         yield forbidden("resourceVersionMatch", text)
+        if match:
+            yield field_errors.not_supported("resourceVersionMatch", match, ("NotOlderThan",))
     if match and initial is None:
         text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         yield forbidden("resourceVersionMatch", text)
@@ -105,6 +115,8 @@ def _option_errors(
 
 def listed(objects: store.Store, chosen: Selection) -> bytes:
     """Return the JSON of a list; with a limit only its first part, and where to go on."""
+    if chosen.resource_version:
+        objects.reach(int(chosen.resource_version))
     after, revision = _continued(objects, chosen)
     found = [stored for stored in objects.all(chosen.kind, chosen.namespace) if chosen.takes(stored)]
     if after is not None:
@@ -117,7 +129,7 @@ def listed(objects: store.Store, chosen: Selection) -> bytes:
         metadata["continue"] = base64.urlsafe_b64encode(token).decode()
     api_version = f"{chosen.kind.group}/{chosen.version}" if chosen.kind.group else chosen.version
     head = json.dumps({"kind": f"{chosen.kind.name}List", "apiVersion": api_version, "metadata": metadata})
-    items = b",".join(stored.encoded(chosen.version) for stored in found)
+    items = b",".join(stored.as_item(chosen.version) for stored in found)
     return head[:-1].encode() + b',"items":[' + items + b"]}"
 
 

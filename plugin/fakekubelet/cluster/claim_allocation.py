@@ -79,7 +79,7 @@ def allocate(
     allocations = []
     for claim in claims:
         devices = claim["spec"]["devices"]
-        results = next(_served(devices.get("requests", []), devices, classes, available, taken), None)
+        results = next(_served(devices.get("requests") or [], devices, classes, available, taken), None)
         if results is None:
             raise UnallocatableError("cannot allocate all claims")
         taken |= {(one["driver"], one["pool"], one["device"]) for one in results if not one.get("adminAccess")}
