@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ def rounds_of(subjects: dict[str, str], rounds: int) -> list[tuple[str, str]]:
 def measure_served(result: report.Report, name: str, one: subject.Stage, plugin: measures.Served, *, few: bool) -> None:
     """Measure a plugin that is up, and the floors beside it."""
     size = one.count
-    result.add(f"RSS idle, N={size} (MiB)", name, [subject.rss_kib(plugin.process.pid) / 1024])
     with result.measuring(f"first list of a second stream, N={size} (ms)", name) as add:
         add(measures.warm_list(plugin.peer, 5 if few else 30))
+    time.sleep(1.5)  # until all has loaded what waits for its registration
+    result.add(f"RSS idle, N={size} (MiB)", name, [subject.rss_kib(plugin.process.pid) / 1024])
     calls = 200 if few else 2_000
     with result.measuring(f"Allocate, N={size} (ms)", name) as add:
         samples, throughput = measures.allocate(plugin, calls)

@@ -123,12 +123,13 @@ def allocate(plugin: Served, calls: int) -> tuple[list[float], float]:
     if not plugin.devices:
         raise NotMeasuredError("it lists no healthy device")
     try:
-        return _allocate(str(plugin.peer.socket_path), calls, plugin.devices[0])
+        return allocate_at(str(plugin.peer.socket_path), calls, plugin.devices[0])
     except grpc.RpcError as error:
         raise NotMeasuredError(f"Allocate of {plugin.devices[0]}: {error}") from None
 
 
-def _allocate(path: str, calls: int, device_id: str) -> tuple[list[float], float]:
+def allocate_at(path: str, calls: int, device_id: str) -> tuple[list[float], float]:
+    """The same of whatever serves at the socket `path`."""
     # A channel of its own: one that carries a stream as well makes this client slower, and the floor has no stream.
     with grpc.insecure_channel(f"unix:{path}", options=kubelet.OPTIONS) as channel:
         call = channel.unary_unary("/v1beta1.DevicePlugin/Allocate")
@@ -156,7 +157,7 @@ def floor(kind: str, one: Stage, *arguments: str) -> Iterator[str]:
 def floor_allocate(one: Stage, calls: int) -> tuple[list[float], float]:
     """The same against a bare grpc.aio handler that returns a constant."""
     with floor("bare", one) as path:
-        return _allocate(path, calls, "n-dev1-1")
+        return allocate_at(path, calls, "n-dev1-1")
 
 
 def floor_echo(one: Stage, rounds: int) -> list[float]:

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from fakehw_plugin.device import Device
 
 DEVICE_NODE_PERMISSIONS: Final = "rw"
 
 
-@dataclass(frozen=True, slots=True)
-class BindMount:
+class BindMount(NamedTuple):
     """A directory of the host that the container sees, read-only."""
 
     container_path: str
     host_path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """What one container gets for its devices of one resource."""
 
-    envs: dict[str, str] = field(default_factory=dict)
+    envs: dict[str, str]
     mounts: tuple[BindMount, ...] = ()
     device_nodes: tuple[BindMount, ...] = ()
 
 
-def variables(devices: Iterable[Device]) -> list[tuple[Device, str]]:
+def variables(devices: Collection[Device]) -> list[tuple[Device, str]]:
     """Return the devices, in order, each with the name of the variable that tells a container its path.
 
     Variables count from 0 within a class, in the order of device numbers and not of text: DEV_3_ID_0, DEV_3_ID_1.
     """
     counts: defaultdict[str, int] = defaultdict(int)
     named = []
-    for device in sorted(devices, key=lambda device: device.sort_key):
+    for device in sorted(devices, key=lambda device: device.sort_key) if len(devices) > 1 else devices:
         prefix = device.env_prefix
         named.append((device, f"{prefix}_{counts[prefix]}"))
         counts[prefix] += 1
@@ -55,17 +52,17 @@ def grant(path: str, variable: str, *, has_device_node: bool, host_root: str) ->
     )
 
 
-def allocate(devices: Iterable[Device], *, host_root: str) -> Allocation:
+def allocate(devices: Collection[Device], *, host_root: str) -> Allocation:
     """Return what a container gets for all of `devices` together, such as DEV_3_ID_0='/node2/dev3/2'."""
-    grants = [
-        grant(device.path, variable, has_device_node=device.has_device_node, host_root=host_root)
-        for device, variable in variables(devices)
-    ]
-    return Allocation(
-        {name: path for granted in grants for name, path in granted.envs.items()},
-        tuple(mount for granted in grants for mount in granted.mounts),
-        tuple(node for granted in grants for node in granted.device_nodes),
-    )
+    envs: dict[str, str] = {}
+    mounts: list[BindMount] = []
+    device_nodes: list[BindMount] = []
+    for device, variable in variables(devices):
+        granted = grant(device.path, variable, has_device_node=device.has_device_node, host_root=host_root)
+        envs |= granted.envs
+        mounts += granted.mounts
+        device_nodes += granted.device_nodes
+    return Allocation(envs, tuple(mounts), tuple(device_nodes))
 
 
 def prefer(available: Collection[Device], must_include: Sequence[Device], size: int) -> list[Device]:

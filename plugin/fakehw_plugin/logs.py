@@ -11,6 +11,7 @@ tests and in other people's programs, structlog is used as it is configured ther
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 from fakehw_plugin.log_sink import LogSink
 
 if TYPE_CHECKING:
+    import json
     from collections.abc import Iterator, MutableMapping
 
     from structlog.typing import Processor
@@ -157,13 +159,25 @@ def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | No
         processors.append(_without_control_characters)
         processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty() and not os.environ.get("NO_COLOR")))
     else:
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=out),  # type: ignore[arg-type]  # it wants write and flush
         cache_logger_on_first_use=True,
     )
+
+
+@functools.cache
+def _encoder() -> json.JSONEncoder:
+    import json
+
+    return json.JSONEncoder(default=str)
+
+
+def _json(values: MutableMapping[str, Any], **_: object) -> str:
+    """Return `values` as JSON. `json.dumps` would make an encoder for each line, as it does for what is not its own."""
+    return _encoder().encode(values)
 
 
 def _without_control_characters(_: object, __: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

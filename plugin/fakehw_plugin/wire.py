@@ -7,14 +7,21 @@ a device keeps its slot for life and the slot of one that went is used again.
 
 from __future__ import annotations
 
+from array import array
 from typing import Final
 
 CHUNK: Final = 128
-"""Fragments joined beforehand: a change costs one chunk and one join of chunks."""
+"""Fragments that lie together: a change moves what lies behind it in one chunk, and costs one join of chunks."""
+
+
+_SMALL: Final = tuple(bytes((value,)) for value in range(0x80))
+"""Nearly all that there is to encode: numbers of fields and lengths."""
 
 
 def varint(value: int) -> bytes:
     """Encode an integer of up to 64 bits; a negative one takes ten bytes, as protobuf has it."""
+    if 0 <= value < len(_SMALL):
+        return _SMALL[value]
     value &= 0xFFFF_FFFF_FFFF_FFFF
     out = bytearray()
     while value > 0x7F:
@@ -33,8 +40,9 @@ class FragmentList:
     """The fragments of one list, in slots."""
 
     def __init__(self) -> None:
-        self._fragments: list[bytes] = []
-        self._chunks: list[bytes | None] = []
+        self._chunks: list[bytearray] = []
+        self._lengths = array("I")
+        """Of the fragments, by slot. As objects of their own they would take three times their bytes."""
         self._free: list[int] = []
 
     def add(self, fragment: bytes) -> int:
@@ -42,17 +50,18 @@ class FragmentList:
         if self._free:
             slot = self._free.pop()
         else:
-            slot = len(self._fragments)
-            self._fragments.append(b"")
+            slot = len(self._lengths)
+            self._lengths.append(0)
             if slot % CHUNK == 0:
-                self._chunks.append(None)
+                self._chunks.append(bytearray())
         self.replace(slot, fragment)
         return slot
 
     def replace(self, slot: int, fragment: bytes) -> None:
         """Put `fragment` into `slot`."""
-        self._fragments[slot] = fragment
-        self._chunks[slot // CHUNK] = None
+        start = sum(self._lengths[slot - slot % CHUNK : slot])
+        self._chunks[slot // CHUNK][start : start + self._lengths[slot]] = fragment
+        self._lengths[slot] = len(fragment)
 
     def remove(self, slot: int) -> None:
         """Empty a slot."""
@@ -61,7 +70,4 @@ class FragmentList:
 
     def message(self) -> bytes:
         """Return the encoded list."""
-        for index, chunk in enumerate(self._chunks):
-            if chunk is None:
-                self._chunks[index] = b"".join(self._fragments[index * CHUNK : (index + 1) * CHUNK])
-        return b"".join(chunk for chunk in self._chunks if chunk)
+        return b"".join(self._chunks)

@@ -121,9 +121,9 @@ def test_devices_are_found_again_where_published_slices_have_them() -> None:
 def test_devices_are_seen_together_once_they_are_published() -> None:
     pool = DevicePool(driver="myplugin.io", node="kind-worker2")
     listing, other = PoolListing(pool), PoolListing(pool)
-    other.put(make_device(9, class_name="dev9"))
+    other.put(DeviceID("node2-dev9-9"), make_device(9, class_name="dev9"))
     for number in (1, 2, 3):
-        listing.put(make_device(number))
+        listing.put(make_device(number).id, make_device(number))
     listing.remove(make_device(3).id)
 
     other.publish()
@@ -318,7 +318,7 @@ def test_a_cdi_file_gives_what_the_device_plugin_gives() -> None:
 
 
 def test_a_cdi_file_says_a_version_that_containerd_1_7_knows_and_has_the_names_of_its_ids() -> None:
-    spec = cdi.spec("0driver.io", "uid", [("a", allocation.Allocation())])
+    spec = cdi.spec("0driver.io", "uid", [("a", allocation.Allocation({}))])
 
     assert tuple(map(int, spec["cdiVersion"].split("."))) <= (0, 7, 0)
     assert f"{spec['kind']}={spec['devices'][0]['name']}" == cdi.device_id("0driver.io", "uid", "a")

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Listing(Protocol):
     """A rim's record of an inventory, kept while devices change so that a list of many is at hand at once."""
 
-    def put(self, device: Device) -> bool:
-        """Take note of a new or changed device; False, with nothing changed, where it does not fit."""
+    def put(self, device_id: DeviceID, device: Device) -> bool:
+        """Take note of a new or changed device; False, with nothing changed, where it does not fit.
+
+        Its ID comes along so that one text of it serves all who keep it.
+        """
 
     def remove(self, device_id: DeviceID) -> None:
         """Forget a device."""
@@ -105,7 +108,7 @@ class Inventory:
             if self._listing is not None:
                 self._listing.remove(device_id)
             return Transition(was, None)
-        if self._listing is not None and not self._listing.put(now):
+        if self._listing is not None and not self._listing.put(device_id, now):
             if was is None:
                 self.left_out[device_id] = now
                 return None

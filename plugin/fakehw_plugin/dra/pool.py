@@ -130,9 +130,9 @@ class PoolListing:
         self._pool = pool
         self._waiting: dict[DeviceID, Device | None] = {}
 
-    def put(self, device: Device) -> bool:
+    def put(self, device_id: DeviceID, device: Device) -> bool:
         """Take note of a new or changed device; there is always room."""
-        self._waiting[device.id] = device
+        self._waiting[device_id] = device
         return True
 
     def remove(self, device_id: DeviceID) -> None:

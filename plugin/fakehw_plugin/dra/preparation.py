@@ -180,7 +180,7 @@ class Preparation:
         found = {}
         for members in groups.values():
             names = {devices[name].id: (request, name) for request, name in members}
-            for device, variable in allocation.variables(devices[name] for _, name in members):
+            for device, variable in allocation.variables([devices[name] for _, name in members]):
                 found[names[device.id]] = variable
         return found
 
