@@ -18,8 +18,9 @@ import pytest
 from fakehw import FakehwError, FakeTree, InputError, make_topology
 from fakehw_fleet import state as states
 from fakehw_fleet.cluster import control, leases, objects, orders, recording
-from fakehw_fleet.cluster.fleet import ClusterFleet, Options
+from fakehw_fleet.cluster.fleet import ClusterFleet
 from fakehw_fleet.cluster.grumbles import Grumbles
+from fakehw_fleet.cluster.options import Options
 from fakehw_fleet.cluster.work import WorkQueue
 from fakekubelet.apiserver.faults import Fault
 from fakekubelet.apiserver.server import ApiServer

@@ -5,7 +5,15 @@ pods          from the cluster's pods to what a fake kubelet takes: pure
 work          what is to be done, each thing once and again until it is done
 leases        the nodes' heartbeats, in a lane of their own
 node          one node: its kubelet, what the cluster knows of it
-fleet         all of them, and the two watches that feed them
+sight         what the cluster has: a watch of Nodes and one of pods
+foreign       nodes of the same names that others have made
+kubelets      the kubelets, started with the pods that ran before
+node_sync     a Node brought in line with its node
+pod_sync      a pod brought in line with what its kubelet makes of it
+looking       looks at kubelets in which something happened
+fleet         all of them, put together
+options       how a fleet behaves towards its cluster
+tasks         tasks that end with a context
 counted       the client, which counts what it asks for
 recording     samples of a cluster on which failures are played, a table and a picture
 control       the socket by which other commands reach a running fleet

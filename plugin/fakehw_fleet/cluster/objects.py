@@ -107,6 +107,19 @@ def extended(status: Object, field: str) -> dict[str, int]:
     return {name: int(value) for name, value in found.items() if "/" in name and str(value).isdecimal()}
 
 
+def kept_node(found: Object) -> Object:
+    """Return the part of a Node that is needed here."""
+    metadata, status = found["metadata"], found.get("status") or {}
+    return {
+        "metadata": {key: metadata[key] for key in ("name", "uid", "resourceVersion") if key in metadata},
+        "spec": {"taints": (found.get("spec") or {}).get("taints") or []},
+        "status": {
+            **{name: extended(status, name) for name in ("capacity", "allocatable")},
+            "conditions": [one for one in status.get("conditions") or [] if one.get("type") == READY],
+        },
+    }
+
+
 def is_ready(found: Object) -> bool:
     """Tell whether the cluster takes a node for ready."""
     conditions = (found.get("status") or {}).get("conditions") or []

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fakekubelet.kubelet.pod_status import AdmittedPod
 
 Object = dict[str, Any]
+PodKey = tuple[str, str]
+"""Namespace and name."""
 
 _SUFFIXES: Final = {"k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _ENDED: Final = (Phase.SUCCEEDED.value, Phase.FAILED.value)
@@ -46,6 +48,11 @@ def kept(found: Object) -> Object:
         },
         "status": {key: status[key] for key in ("phase", "startTime") if key in status},
     }
+
+
+def key_of(found: Object) -> PodKey:
+    """Return namespace and name."""
+    return found["metadata"]["namespace"], found["metadata"]["name"]
 
 
 def is_ended(found: Object) -> bool:

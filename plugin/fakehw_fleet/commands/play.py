@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 async def _play(arguments: argparse.Namespace, access: Access, root: Path) -> int:
     from fakehw_fleet.cluster import objects, recording
-    from fakehw_fleet.cluster.fleet import kept_node
+    from fakehw_fleet.cluster.objects import kept_node
     from kubeapi import errors
     from kubeapi.client import Client
     from kubeapi.follow import Follow

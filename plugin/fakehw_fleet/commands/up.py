@@ -141,7 +141,8 @@ async def _joined(arguments: argparse.Namespace, topology: Topology) -> int:
         raise InputError("pods are the cluster's own there: kubectl apply (--pods)")
     access = cluster_flags.access(arguments)
     from fakehw_fleet.cluster import control, orders  # with aiohttp, which may not be installed
-    from fakehw_fleet.cluster.fleet import ClusterFleet, Options
+    from fakehw_fleet.cluster.fleet import ClusterFleet
+    from fakehw_fleet.cluster.options import Options
     from kubeapi import errors
 
     options = Options(
