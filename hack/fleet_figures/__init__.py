@@ -1,0 +1,1 @@
+"""Measure a fleet on a real control plane: see `__main__`."""
