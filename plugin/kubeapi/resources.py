@@ -53,6 +53,9 @@ NODES: Final = Resource("", "v1", "nodes", "Node", is_namespaced=False)
 PODS: Final = Resource("", "v1", "pods", "Pod")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
+CORE_EVENTS: Final = Resource("", "v1", "events", "Event")
+"""The same objects by their older names, which kubelets use."""
+
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 DAEMON_SETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet")
 

@@ -233,6 +233,21 @@ async def test_a_pod_that_finds_no_devices_fails_as_its_kubelet_says(api: ApiSer
         told = status(api, "second")
         assert told["reason"] == "UnexpectedAdmissionError"
         assert "requested number of devices unavailable for a.b/gpu. Requested: 2, Available: 1" in told["message"]
+        (event,) = api.all("events")
+        assert event["involvedObject"]["uid"] == api.find("pods", "second", "default")["metadata"]["uid"]
+        assert (event["type"], event["reason"]) == ("Warning", "UnexpectedAdmissionError")
+        assert told["message"] == f"Pod was rejected: {event['message']}"
+        assert event["source"] == {"component": "kubelet", "host": "w-1"}
+
+
+async def test_an_event_that_may_not_be_sent_keeps_no_status_back(api: ApiServer, home: Path) -> None:
+    told: list[str] = []
+    async with fleet(api, home, told=told):
+        api.faults.play(Fault("error", code=403, resources=frozenset(("events",)), times=None))
+        api.create(pod("p", 5))
+        await until(api, lambda: status(api, "p").get("phase") == "Failed")
+    assert not api.all("events")
+    assert any("API server" in line for line in told)
 
 
 async def test_a_deleted_pod_goes_and_its_devices_are_given_out_again(api: ApiServer, home: Path) -> None:

@@ -10,6 +10,7 @@ foreign       nodes of the same names that others have made
 kubelets      the kubelets, started with the pods that ran before
 node_sync     a Node brought in line with its node
 pod_sync      a pod brought in line with what its kubelet makes of it
+events        events of pods that are refused
 looking       looks at kubelets in which something happened
 fleet         all of them, put together
 options       how a fleet behaves towards its cluster

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from fakehw import FakeTree
 from fakehw_fleet.cluster import foreign, leaving, objects
 from fakehw_fleet.cluster.counted import CountedClient
+from fakehw_fleet.cluster.events import Events
 from fakehw_fleet.cluster.grumbles import Grumbles
 from fakehw_fleet.cluster.kubelets import Kubelets
 from fakehw_fleet.cluster.leases import CONNECTIONS, TIMEOUT_S, Leases
@@ -102,7 +103,7 @@ class ClusterFleet:
             self._client, self.nodes, self._leases, options,
             again=self._node_work.add_later, on_joined=self._add_pods, tell=tell,
         )  # fmt: skip  # what it works with, then who hears
-        self._pod_sync = PodSync(self._client, self.nodes, self._sight)
+        self._pod_sync = PodSync(self._client, self.nodes, self._sight, Events(self._client, on_error=grumbles.hear))
         self._looking = Looking(
             self.nodes,
             at_once=options.status_every_s is None,

@@ -15,6 +15,7 @@ from kubeapi.resources import PODS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fakehw_fleet.cluster.events import Events
     from fakehw_fleet.cluster.node import FleetNode
     from fakehw_fleet.cluster.pods import PodKey
     from fakehw_fleet.cluster.sight import Sight
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 class PodSync:
     """Brings pods in line, one at a time."""
 
-    def __init__(self, client: Client, nodes: Mapping[str, FleetNode], sight: Sight) -> None:
+    def __init__(self, client: Client, nodes: Mapping[str, FleetNode], sight: Sight, events: Events) -> None:
         self._client = client
         self._nodes = nodes
         self._sight = sight
+        self._events = events
         self._holders: dict[PodKey, tuple[str, ...]] = {}
         """Which of our nodes a pod was last seen on."""
 
@@ -81,6 +83,9 @@ class PodSync:
                 await one.kubelet.start_container(admitted, container.name)
                 if container in wanted.init_containers and not container.is_sidecar:
                     one.kubelet.container_exited(admitted, container.name)
+        else:
+            message = admitted.message.removeprefix("Pod was rejected: ")
+            await self._events.warn(found, one.name, admitted.reason, message)
         return record
 
     async def _tell(self, one: FleetNode, found: Object, record: PodRecord, now: object) -> None:
