@@ -56,12 +56,12 @@ def members_of(topology: Topology) -> list[Member]:
 
 
 def is_by_dra(fake_class: FakeClass) -> bool:
-    """Tell whether a class is served by DRA, which a fleet's kubelets are not asked for."""
+    """Tell whether a class is served by DRA, and no resource of its node."""
     return fake_class.settings.get(layout.API) == "dra"
 
 
-def unserved(topology: Topology) -> list[str]:
-    """Return the resources that a fleet does not advertise, because they are served by DRA."""
+def served_by_dra(topology: Topology) -> list[str]:
+    """Return the resources of classes that are served by DRA: a fleet without a cluster does not advertise them."""
     classes = (fake_class for node in topology.nodes.values() for fake_class in node.classes.values())
     return sorted({fake_class.resource for fake_class in classes if is_by_dra(fake_class)})
 

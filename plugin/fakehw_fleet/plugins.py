@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from fakehw_fleet.directories import Directories
 from fakehw_plugin.deviceplugin.plugin import DevicePlugin
@@ -17,17 +17,32 @@ from fakehw_plugin.deviceplugin.pod_resources import PodResources
 from fakehw_plugin.devices.inventories import Inventories, Side
 from fakehw_plugin.devices.pump import Pump
 from fakehw_plugin.devices.telemetry import Telemetry
+from fakehw_plugin.dra import LazyDra
 from fakehw_plugin.offer import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
     from types import TracebackType
 
     from fakehw_fleet.members import Member
     from fakehw_plugin.device import DeviceID
+    from fakehw_plugin.dra.plugin import DraPlugin
     from fakehw_plugin.offer import Offer
     from fakehw_plugin.tree.known import Changes
+
+
+class Drivers(Protocol):
+    """Where nodes have their DRA plugins from."""
+
+    def state_dir(self, name: str) -> Path:
+        """Return where a node's drivers remember claims."""
+
+    def make(
+        self, name: str, group: asyncio.TaskGroup, *, telemetry: Telemetry, on_held: Callable[[], None]
+    ) -> DraPlugin:
+        """Make the plugin of a node."""
+
 
 RECONCILE_S: Final = 60.0
 QUIET_S: Final = 0.005
@@ -46,7 +61,9 @@ class NodePlugin:
         root: Path,
         directories: Directories,
         counts: Telemetry,
+        drivers: Drivers | None = None,
     ) -> None:
+        self.dra = None if drivers is None else self._lazy_dra(member.name, drivers, counts)
         pod_resources = PodResources(pod_resources_socket)
         self.device_plugin = DevicePlugin(
             plugin_dir,
@@ -60,7 +77,8 @@ class NodePlugin:
             directory=directories.of(plugin_dir),
         )
         self.inventories = Inventories(
-            {Api.DEVICE_PLUGIN: Side(self.device_plugin, pod_resources.held)},
+            {Api.DEVICE_PLUGIN: Side(self.device_plugin, pod_resources.held)}
+            | ({} if self.dra is None else {Api.DRA: Side(self.dra, self.dra.holders)}),
             vanished_grace_s=VANISHED_GRACE_S,
             telemetry=_NodeCounts.sharing(counts, member.fake_nodes),
         )
@@ -69,13 +87,21 @@ class NodePlugin:
 
     @property
     def is_ready(self) -> bool:
-        """Tell whether all that the tree has for this node is registered, with a live stream."""
+        """Tell whether all that the tree has for this node is registered, with a live stream.
+
+        Not so its drivers, which wait for the Node.
+        """
         is_known = self.offers is not None and self.inventories.by_offer.keys() >= self.offers
         return is_known and self.device_plugin.is_ready
 
+    @property
+    def resources(self) -> set[Offer]:
+        """Return what its kubelet is to advertise."""
+        return {offer for offer in self.offers or () if not offer.driver}
+
     async def run(self) -> None:
         """Serve until cancelled."""
-        async with self.device_plugin:
+        async with self.device_plugin, self.dra or contextlib.nullcontext():
             await self.inventories.run()
 
     async def take(self, offers: set[Offer], changes: Changes, *, at: float | None) -> bool:
@@ -83,7 +109,16 @@ class NodePlugin:
         if not changes and offers == self.offers:
             return False
         self.offers = offers
-        return await self.inventories.take(offers, changes, at=at)
+        has_changed = await self.inventories.take(offers, changes, at=at)
+        if self.dra is not None:
+            self.dra.note_taken()
+        return has_changed
+
+    def _lazy_dra(self, name: str, drivers: Drivers, counts: Telemetry) -> LazyDra:
+        def make(group: asyncio.TaskGroup) -> DraPlugin:
+            return drivers.make(name, group, telemetry=counts, on_held=lambda: self.inventories.look_again(Api.DRA))
+
+        return LazyDra(make, state_dir=drivers.state_dir(name))
 
     def _note_allocated(self, device_ids: Iterable[DeviceID]) -> None:
         self.inventories.retentions[Api.DEVICE_PLUGIN].allocated(device_ids)
@@ -92,10 +127,11 @@ class NodePlugin:
 class Plugins(Inventories):
     """All plugins, and the pump that feeds them, as an async context manager. `owners` says whose a fake node is.
 
-    To the pump it stands in for the inventories of one node.
+    To the pump it stands in for the inventories of one node. Without `drivers`, classes by DRA are passed over.
     """
 
-    def __init__(self, root: Path, owners: Mapping[str, str], *, domain: str) -> None:
+    def __init__(self, root: Path, owners: Mapping[str, str], *, domain: str, drivers: Drivers | None = None) -> None:
+        self._drivers = drivers
         self.counts = Telemetry()
         super().__init__({}, vanished_grace_s=0.0, telemetry=self.counts)
         self.nodes: dict[str, NodePlugin] = {}
@@ -133,6 +169,7 @@ class Plugins(Inventories):
             root=self._root,
             directories=self.directories,
             counts=self.counts,
+            drivers=self._drivers,
         )
         self._tasks[member.name] = self._group.create_task(node.run(), name=f"plugin of {member.name}")
         return node
@@ -148,14 +185,14 @@ class Plugins(Inventories):
         """Sort what the pump read by node, and hand it on."""
         by_node: dict[str, set[Offer]] = {name: set() for name in self.nodes}
         for offer in offers:
-            if offer.driver:
-                continue  # DRA: a fleet's kubelets are asked for device plugins only
+            if offer.driver and self._drivers is None:
+                continue
             for path in self.pump.scanner.class_paths(offer):
                 with contextlib.suppress(KeyError):  # a fake node that somebody added by hand is nobody's
                     by_node[self._owners[path.rsplit("/", 2)[1]]].add(offer)
         changed: defaultdict[str, Changes] = defaultdict(dict)
         for offer, devices in changes.items():
-            if offer.driver:
+            if offer.driver and self._drivers is None:
                 continue
             for device_id, device in devices.items():
                 owner = self._owners.get(device_id.rsplit("-", 2)[0])  # neither class nor number has a dash

@@ -17,7 +17,7 @@ import pytest
 
 from fakehw import FakehwError, FakeTree, InputError, make_topology
 from fakehw_fleet import state as states
-from fakehw_fleet.cluster import control, leases, objects, orders, recording
+from fakehw_fleet.cluster import control, leases, objects, orders, pods, recording
 from fakehw_fleet.cluster.fleet import ClusterFleet
 from fakehw_fleet.cluster.grumbles import Grumbles
 from fakehw_fleet.cluster.options import Options
@@ -248,6 +248,31 @@ async def test_an_event_that_may_not_be_sent_keeps_no_status_back(api: ApiServer
         await until(api, lambda: status(api, "p").get("phase") == "Failed")
     assert not api.all("events")
     assert any("API server" in line for line in told)
+
+
+async def test_a_container_that_could_not_start_is_tried_again(
+    api: ApiServer, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fakehw_fleet.cluster.pod_sync.RETRY_S", 0.05)
+    async with fleet(api, home) as up:
+        kubelet, tried = up.nodes["w-1"].kubelet, 0
+        start = kubelet.start_container
+
+        async def fail_twice(target: Any, name: str | None = None) -> Any:
+            nonlocal tried
+            tried += 1
+            if tried > 2:
+                return await start(target, name)
+            failed = target.containers[name]
+            failed.waiting_reason, failed.message = "CreateContainerConfigError", "not yet"
+            return failed
+
+        monkeypatch.setattr(kubelet, "start_container", fail_twice)
+        api.create(pod("p", 1))
+        await until(api, lambda: "waiting" in str(status(api, "p")))
+        assert status(api, "p")["phase"] == "Pending"
+        await running(api, "p")
+        assert tried == 3
 
 
 async def test_a_deleted_pod_goes_and_its_devices_are_given_out_again(api: ApiServer, home: Path) -> None:
@@ -537,6 +562,17 @@ async def test_failures_are_played_on_a_fleet_and_drawn(api: ApiServer, home: Pa
     rows = list(csv.DictReader((home / "log-samples.csv").read_text().splitlines()))
     assert {row["allocatable"] for row in rows} >= {"8", "4", "3"}
     assert float(rows[-1]["days"]) > 0.055
+
+
+@pytest.mark.parametrize("quantity", ["1000", "1k", "1e3", "1000000m"])
+def test_devices_are_counted_however_a_server_writes_their_number(quantity: str) -> None:
+    assert objects.extended({"capacity": {GPU: quantity, "a.b/c": "1.5", "cpu": "64"}}, "capacity") == {GPU: 1000}
+    found = pods.kept({"metadata": {"name": "p", "namespace": "d", "uid": "u"}, **pod_of(quantity)})
+    assert pods.read(found).containers[0].limits == {GPU: 1000}
+
+
+def pod_of(quantity: str) -> dict[str, Any]:
+    return {"spec": {"nodeName": "n", "containers": [{"name": "c", "resources": {"limits": {GPU: quantity}}}]}}
 
 
 def test_a_sample_counts_devices_and_pods_and_remembers_who_was_disrupted() -> None:

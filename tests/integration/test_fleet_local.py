@@ -15,7 +15,7 @@ import pytest
 from fakehw import FakeTree, InputError, make_topology
 from fakehw_fleet import cli, metrics, table
 from fakehw_fleet.local import LocalFleet
-from fakehw_fleet.members import members_of, unserved
+from fakehw_fleet.members import members_of, served_by_dra
 from fakehw_fleet.resized import resized
 from fakehw_fleet.summary import ResourceSum, Summary
 from tests.running import DEADLINE_S
@@ -133,7 +133,7 @@ def test_members_are_hosts_and_where_there_is_none_the_nodes_themselves() -> Non
 def test_classes_that_dra_serves_are_said_and_not_counted() -> None:
     classes = {"gpu": {"count": 2, "resource": GPU, "api": "dra"}, "nic": {"count": 1, "resource": NIC}}
     topology = make_topology({"nodes": {"a": {"classes": classes}}})
-    assert unserved(topology) == [GPU]
+    assert served_by_dra(topology) == [GPU]
     assert members_of(topology)[0].resources == {NIC: 1}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from fakekubelet import FakeKubelet
 from fakekubelet.kubelet import plugin_watcher
 from fakekubelet.stub_plugin import StubPlugin, devices
 from tests.running import DEADLINE_S
@@ -68,3 +69,17 @@ def test_the_authority_of_a_registration_socket_is_its_encoded_path():
     assert plugin_watcher.authority_of(Path("/var/lib/kubelet/plugins_registry/a b.sock")) == (
         "%2Fvar%2Flib%2Fkubelet%2Fplugins_registry%2Fa%20b.sock"
     )
+
+
+async def test_a_registry_that_is_looked_at_now_and_then_is_followed_without_inotify(tmp_path, monkeypatch):
+    def no_more():
+        raise OSError(24, "too many")
+
+    monkeypatch.setattr("inotify_simple.INotify", no_more)
+    kubelet = FakeKubelet(
+        tmp_path / "dp", plugins_registry=tmp_path / "reg", registry_look_s=0.01, node_status_period_s=None
+    )
+    async with kubelet:
+        async with StubPlugin(tmp_path / "reg", RESOURCE, devices("a")):
+            await kubelet.wait_for(lambda: kubelet.allocatable.get(RESOURCE) == 1)
+        await kubelet.wait_for(lambda: kubelet.allocatable.get(RESOURCE) == 0)

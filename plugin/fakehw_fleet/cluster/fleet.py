@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from fakehw import FakeTree
 from fakehw_fleet.cluster import foreign, leaving, objects
 from fakehw_fleet.cluster.counted import CountedClient
+from fakehw_fleet.cluster.dra import Drivers, KubeletView
 from fakehw_fleet.cluster.events import Events
 from fakehw_fleet.cluster.grumbles import Grumbles
 from fakehw_fleet.cluster.kubelets import Kubelets
@@ -24,9 +25,10 @@ from fakehw_fleet.cluster.node import State
 from fakehw_fleet.cluster.node_sync import NodeSync
 from fakehw_fleet.cluster.pod_sync import PodSync
 from fakehw_fleet.cluster.sight import Sight
+from fakehw_fleet.cluster.slices import Slices
 from fakehw_fleet.cluster.tasks import Tasks
 from fakehw_fleet.cluster.work import WorkQueue
-from fakehw_fleet.members import members_of, owners
+from fakehw_fleet.members import members_of, owners, served_by_dra
 from fakehw_fleet.plugins import Plugins
 from fakehw_fleet.summary import Summary, summarize
 from kubeapi import errors
@@ -74,7 +76,6 @@ class ClusterFleet:
         self.members = members_of(topology)
         self.root = root
         self.options = options
-        self.plugins = Plugins(root, owners(self.members), domain=domain)
         self.nodes: dict[str, FleetNode] = {}
         self.requests: Counter[tuple[str, str]] = Counter()
         """What the API server was asked for, by verb and resource."""
@@ -101,16 +102,24 @@ class ClusterFleet:
         )  # fmt: skip  # what is to be seen, then who hears
         self._node_sync = NodeSync(
             self._client, self.nodes, self._leases, options,
-            again=self._node_work.add_later, on_joined=self._add_pods, tell=tell,
+            again=self._node_work.add_later, on_joined=self._note_joined, tell=tell,
         )  # fmt: skip  # what it works with, then who hears
-        self._pod_sync = PodSync(self._client, self.nodes, self._sight, Events(self._client, on_error=grumbles.hear))
+        self._pod_sync = PodSync(
+            self._client, self.nodes, self._sight, Events(self._client, on_error=grumbles.hear),
+            again=self._pod_work.add_later,
+        )  # fmt: skip  # what it works with, then who hears
+        names = {member.name for member in self.members}
+        self._slices = Slices(self._watching.group, names)
+        self._drivers = Drivers(self._client, self._slices, state, root) if served_by_dra(topology) else None
+        self.plugins = Plugins(root, owners(self.members), domain=domain, drivers=self._drivers)
         self._looking = Looking(
             self.nodes,
             at_once=options.status_every_s is None,
             on_node=self._node_work.add,
             on_pod=self._pod_work.add,
         )
-        self._kubelets = Kubelets(self.nodes, state, options)
+        view = KubeletView(self._client, uids_on=self._sight.uids_on) if self._drivers is not None else None
+        self._kubelets = Kubelets(self.nodes, state, options, view=view)
         self._is_leaving = False
         self._life = contextlib.AsyncExitStack()
 
@@ -125,6 +134,7 @@ class ClusterFleet:
             await life.enter_async_context(self._watching)
             for watch in self._sight.runs:
                 self._watching.start(watch, "watch")
+            life.callback(self._slices.stop)
             await self._sight.is_whole()
             life.push_async_callback(self._kubelets.stop)
             await self._kubelets.start(self.members, self._sight, self._pod_sync, on_change=self._looking.touch)
@@ -192,7 +202,11 @@ class ClusterFleet:
     def ready(self) -> int:
         """Count the nodes that the cluster takes for ready, with all their devices."""
         return sum(
-            one.state is State.UP and one.is_posted and objects.is_ready(one.found or {}) and one.is_plugin_ready
+            one.state is State.UP
+            and one.is_posted
+            and objects.is_ready(one.found or {})
+            and one.is_plugin_ready
+            and one.is_published
             for one in self.nodes.values()
         )
 
@@ -216,6 +230,11 @@ class ClusterFleet:
     def _heal(self, name: str) -> None:
         self.nodes[name].must_post = True
         self._node_work.add(name)
+
+    def _note_joined(self, name: str) -> None:
+        if self._drivers is not None:
+            self._drivers.joined(name)
+        self._add_pods(name)
 
     def _add_pods(self, name: str) -> None:
         for key in self._sight.pods_on(name):

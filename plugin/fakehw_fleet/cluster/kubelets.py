@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fakehw_fleet.cluster import node, pods
 from fakehw_fleet.cluster.node import FleetNode
@@ -17,16 +17,21 @@ if TYPE_CHECKING:
     from fakehw_fleet.cluster.pod_sync import PodSync
     from fakehw_fleet.cluster.sight import Sight
     from fakehw_fleet.members import Member
+    from fakekubelet.dra.view import View
     from kubeapi.resources import Object
 
 _STARTS: Final = 32
 """Kubelets that start at once."""
 
+REGISTRY_LOOK_S: Final = 1.0
+"""Between two looks for DRA drivers, as the kubelet's own loop has it: a thousand nodes cannot have inotify each."""
+
 
 class Kubelets:
-    """Fills `nodes`. What the cluster has of them and of their pods is adopted."""
+    """Fills `nodes`. What the cluster has of them and of their pods is adopted. With a `view` they have a DRA half."""
 
-    def __init__(self, nodes: dict[str, FleetNode], state: Path, options: Options) -> None:
+    def __init__(self, nodes: dict[str, FleetNode], state: Path, options: Options, *, view: View | None) -> None:
+        self._view = view
         self._nodes = nodes
         self._state = state
         self._options = options
@@ -48,6 +53,8 @@ class Kubelets:
                 pod_sync.adopt(one, found)
             async with gate:
                 one.kubelet.plugin_dir.mkdir(parents=True, exist_ok=True)
+                if self._view is not None:
+                    node.cdi_dir(self._state, member.name).mkdir(exist_ok=True)
                 await one.kubelet.start()
             for found in running.get(member.name, []):
                 pod_sync.compare(one, found)
@@ -65,4 +72,15 @@ class Kubelets:
             node_name=member.name,
             pod_resources_socket=node.pod_resources_socket(self._state, member.name),
             node_status_period_s=self._options.status_every_s,
+            **self._dra(member.name),
         )
+
+    def _dra(self, name: str) -> dict[str, Any]:
+        if self._view is None:
+            return {}
+        return {
+            "api": self._view,
+            "plugins_registry": node.registry_dir(self._state, name),
+            "registry_look_s": REGISTRY_LOOK_S,
+            "cdi_dirs": [node.cdi_dir(self._state, name)],
+        }

@@ -61,11 +61,12 @@ class Looking:
             await kubelet.tick()
         if not one.is_posted:
             self._on_node(one.name)
-        if kubelet.synced_pods:
-            uids, kubelet.synced_pods[:] = set(kubelet.synced_pods), []
-            for key, record in one.pods.items():
-                if record.uid in uids:
-                    self._on_pod(key)
+        for synced in (kubelet.synced_pods, *((kubelet.dra.synced_pods,) if kubelet.dra is not None else ())):
+            if synced:
+                uids, synced[:] = set(synced), []
+                for key, record in one.pods.items():
+                    if record.uid in uids:
+                        self._on_pod(key)
 
     async def trim(self) -> None:
         """Let kubelets forget what only tests look at, and say now and then that nodes are well; for ever."""
@@ -78,6 +79,8 @@ class Looking:
                     del kubelet.history(resource)[:-1]
                 kubelet.calls.calls[:] = [call for call in kubelet.calls.calls if call.is_open]
                 del kubelet.registrations[:-1]
+                if kubelet.dra is not None:
+                    del kubelet.dra.health_messages[:], kubelet.dra.arrivals[:-1]
                 if one.state is State.UP and now - one.posted_at > REPORT_EVERY_S:
                     one.must_post = True
                     self._on_node(one.name)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from fakehw_fleet.cluster import objects
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from fakehw_fleet.cluster.pod_status import ByClaims
     from fakehw_fleet.members import Member
     from fakehw_fleet.plugins import NodePlugin
     from fakekubelet import FakeKubelet
@@ -42,6 +44,15 @@ class PodRecord:
     admitted: AdmittedPod
     posted: object = None
     """What the cluster was told last, without the times; None: nothing."""
+    by_claims: Mapping[str, ByClaims] = field(default_factory=dict)
+    """By container."""
+    complaint: str = ""
+    """Of the last event."""
+
+    @property
+    def has_started(self) -> bool:
+        """Tell whether all its app containers run, or have run."""
+        return all(self.admitted.containers[container.name].starts for container in self.admitted.pod.containers)
 
 
 @dataclass(slots=True)
@@ -69,9 +80,14 @@ class FleetNode:
 
     @property
     def is_plugin_ready(self) -> bool:
-        """Tell whether all that the tree has for it is in its kubelet's hands."""
+        """Tell whether all that the tree has for it as resources is in its kubelet's hands."""
         plugin = self.plugin
-        return plugin is not None and plugin.is_ready and (plugin.offers or set()) <= self.kubelet.capacity.keys()
+        return plugin is not None and plugin.is_ready and plugin.resources <= self.kubelet.capacity.keys()
+
+    @property
+    def is_published(self) -> bool:
+        """Tell whether its slices are at the API server, and its drivers in its kubelet's hands."""
+        return self.plugin is None or self.plugin.dra is None or self.plugin.dra.is_ready
 
     @property
     def is_posted(self) -> bool:
@@ -96,11 +112,26 @@ def directory_name(node: str) -> str:
     return f"{node[:24]}-{hashlib.sha256(node.encode()).hexdigest()[:12]}"
 
 
+def directory(state: Path, node: str) -> Path:
+    """Return a node's own directory."""
+    return state / "n" / directory_name(node)
+
+
 def plugin_dir(state: Path, node: str) -> Path:
     """Return where a node's kubelet and plugin have their sockets, and the kubelet its checkpoint."""
-    return state / "n" / directory_name(node) / "dp"
+    return directory(state, node) / "dp"
 
 
 def pod_resources_socket(state: Path, node: str) -> Path:
     """Return a node's PodResources socket."""
-    return state / "n" / directory_name(node) / "pr.sock"
+    return directory(state, node) / "pr.sock"
+
+
+def registry_dir(state: Path, node: str) -> Path:
+    """Return where a node's kubelet looks for DRA drivers."""
+    return directory(state, node) / "reg"
+
+
+def cdi_dir(state: Path, node: str) -> Path:
+    """Return where a node's drivers write what a container gets."""
+    return directory(state, node) / "cdi"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import uuid
 from typing import TYPE_CHECKING, Any, Final
+
+from fakekubelet import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,8 +106,12 @@ def node_status(status: NodeStatus, *, now: float, since: float | None = None) -
 
 def extended(status: Object, field: str) -> dict[str, int]:
     """Return the device resources of a Node's status as numbers; `field` is capacity or allocatable."""
-    found = status.get(field) or {}
-    return {name: int(value) for name, value in found.items() if "/" in name and str(value).isdecimal()}
+    numbers = {}
+    for name, value in (status.get(field) or {}).items():
+        with contextlib.suppress(ValueError):  # a fraction is another's
+            if "/" in name:
+                numbers[name] = quantity.whole(value)  # 1000 comes back as 1k
+    return numbers
 
 
 def kept_node(found: Object) -> Object:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from fakehw_fleet.cluster import pods
+from fakehw_fleet.cluster import claims, pod_status, pods
 from fakehw_fleet.cluster.node import PodRecord, State
 from kubeapi import errors
 from kubeapi.client import Patch
 from kubeapi.resources import PODS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from fakehw_fleet.cluster.events import Events
     from fakehw_fleet.cluster.node import FleetNode
@@ -22,15 +22,27 @@ if TYPE_CHECKING:
     from kubeapi.client import Client
     from kubeapi.resources import Object
 
+RETRY_S: Final = 10.0
+"""Before a pod that could not start or end is tried again, as the kubelet does it (contract PS-2, DRA-12)."""
+
 
 class PodSync:
-    """Brings pods in line, one at a time."""
+    """Brings pods in line, one at a time. `again` is asked to have a pod looked at later."""
 
-    def __init__(self, client: Client, nodes: Mapping[str, FleetNode], sight: Sight, events: Events) -> None:
+    def __init__(
+        self,
+        client: Client,
+        nodes: Mapping[str, FleetNode],
+        sight: Sight,
+        events: Events,
+        *,
+        again: Callable[[PodKey, float], None],
+    ) -> None:
         self._client = client
         self._nodes = nodes
         self._sight = sight
         self._events = events
+        self._again = again
         self._holders: dict[PodKey, tuple[str, ...]] = {}
         """Which of our nodes a pod was last seen on."""
 
@@ -43,9 +55,11 @@ class PodSync:
 
     def compare(self, one: FleetNode, found: Object) -> None:
         """Look whether the cluster knows all of a pod that was adopted, so that it is not told again."""
-        record = one.pods.get(pods.key_of(found))
-        if record is not None and pods.says_the_same(found, record.admitted):
-            record.posted = said(one, record)
+        if (record := one.pods.get(pods.key_of(found))) is None:
+            return
+        record.by_claims = claims.given(one, found)
+        if pod_status.says_the_same(found, record.admitted, record.by_claims):
+            record.posted = _said(one, found, record)
 
     async def bring(self, key: PodKey) -> None:
         """Bring a pod's node and its status in line with it."""
@@ -69,51 +83,80 @@ class PodSync:
         if record is None:
             if pods.is_ended(found):
                 return
-            record = await self._start(one, key, found)
-        if (now := said(one, record)) != record.posted:
-            await self._tell(one, found, record, now)
+            record = await self._admit(one, key, found)
+        if record.admitted.is_active and not record.has_started:
+            await self._start(one, key, found, record)
+        if (said := _said(one, found, record)) != record.posted:
+            await self._tell(one, found, record, said)
 
-    async def _start(self, one: FleetNode, key: PodKey, found: Object) -> PodRecord:
-        """Admit a pod and start its containers, or refuse it as its kubelet says."""
+    async def _admit(self, one: FleetNode, key: PodKey, found: Object) -> PodRecord:
+        """Admit a pod, or refuse it as its kubelet says."""
         wanted = pods.read(found)
         admitted = await one.kubelet.admit(wanted)
         record = one.pods[key] = PodRecord(wanted.uid, admitted)
-        if admitted.is_active:
-            for container in (*wanted.init_containers, *wanted.containers):
-                await one.kubelet.start_container(admitted, container.name)
-                if container in wanted.init_containers and not container.is_sidecar:
-                    one.kubelet.container_exited(admitted, container.name)
-        else:
+        if not admitted.is_active:
             message = admitted.message.removeprefix("Pod was rejected: ")
             await self._events.warn(found, one.name, admitted.reason, message)
         return record
 
-    async def _tell(self, one: FleetNode, found: Object, record: PodRecord, now: object) -> None:
-        health = one.kubelet.allocated_resources_status(record.admitted.pod)
-        body = pods.status_patch(found, record.admitted, health, now=time.time())
+    async def _start(self, one: FleetNode, key: PodKey, found: Object, record: PodRecord) -> None:
+        """Have its claims prepared and its containers started; what fails is tried again, and said meanwhile."""
+        if problem := await claims.prepare(one, found):
+            await self._complain(one, found, record, "FailedPrepareDynamicResources", problem)
+            self._again(key, RETRY_S)
+            return
+        record.by_claims = claims.given(one, found)
+        wanted = record.admitted.pod
+        for container in (*wanted.init_containers, *wanted.containers):
+            status = record.admitted.containers[container.name]
+            if status.starts:
+                continue  # before a try that failed later on
+            await one.kubelet.start_container(record.admitted, container.name)
+            if status.waiting_reason is not None:
+                self._again(key, RETRY_S)
+                return
+            if container in wanted.init_containers and not container.is_sidecar:
+                one.kubelet.container_exited(record.admitted, container.name)
+
+    async def _tell(self, one: FleetNode, found: Object, record: PodRecord, said: object) -> None:
+        body = pod_status.status_patch(
+            found, record.admitted, claims.resources_status(one, found, record), record.by_claims, now=time.time()
+        )
         namespace, name = pods.key_of(found)
         with contextlib.suppress(errors.NotFoundError, errors.ConflictError):  # gone, or another of its name by now
             await self._client.patch(PODS, name, body, kind=Patch.STRATEGIC, namespace=namespace, subresource="status")
-        record.posted = now
+        record.posted = said
 
     async def _end(self, one: FleetNode, key: PodKey, found: Object) -> None:
-        """End a pod that is being deleted; there is no process to wait for."""
+        """End a pod that is being deleted; there is no process to wait for, but there may be claims to take back."""
+        record = one.pods.get(key)
+        if problem := await claims.unprepare(one, found):
+            if record is not None:
+                await self._complain(one, found, record, "FailedUnprepareDynamicResources", problem)
+            self._again(key, RETRY_S)
+            return
         await self._forget(one, key)
         namespace, name = key
         with contextlib.suppress(errors.NotFoundError, errors.ConflictError):
             await self._client.delete(PODS, name, namespace=namespace, uid=found["metadata"]["uid"], grace_s=0)
+
+    async def _complain(self, one: FleetNode, found: Object, record: PodRecord, reason: str, problem: str) -> None:
+        """Send an event, unless it is the one that was sent last."""
+        if record.complaint != problem:
+            record.complaint = problem
+            await self._events.warn(found, one.name, reason, problem)
 
     async def _forget(self, one: FleetNode, key: PodKey) -> None:
         if (record := one.pods.pop(key, None)) is not None:
             await one.kubelet.remove(record.admitted.pod)
 
 
-def said(one: FleetNode, record: PodRecord) -> object:
+def _said(one: FleetNode, found: Object, record: PodRecord) -> object:
     """Return what a pod's status comes to, without the times."""
     admitted = record.admitted
-    health = one.kubelet.allocated_resources_status(admitted.pod)
     containers = [
-        (status.name, status.is_running, status.waiting_reason, status.device_ids)
+        (status.name, status.is_running, status.waiting_reason, status.message, status.device_ids)
         for status in admitted.containers.values()
     ]
+    health = claims.resources_status(one, found, record)
     return (admitted.phase, admitted.reason, admitted.message, health, containers)

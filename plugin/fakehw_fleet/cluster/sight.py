@@ -73,6 +73,10 @@ class Sight:
         """Give the names of the pods that are bound to a node."""
         return (key for key, found in self._pods.objects.items() if found["spec"]["nodeName"] == node)
 
+    def uids_on(self, node: str) -> Iterator[str]:
+        """Give the UIDs of the pods that are bound to a node."""
+        return (found["metadata"]["uid"] for _, found in self.pods_of_nodes() if found["spec"]["nodeName"] == node)
+
     def _keep_pod(self, found: Object) -> Object:
         if (found.get("spec") or {}).get("nodeName") in self._names:
             return pods.kept(found)

@@ -20,7 +20,7 @@ from fakehw.spec import check
 from fakehw_fleet import resized
 from fakehw_fleet import state as states
 from fakehw_fleet.commands import cluster_flags
-from fakehw_fleet.members import unserved
+from fakehw_fleet.members import served_by_dra
 from fakehw_plugin import config, logs
 from fakehw_plugin.errors import ConfigError
 
@@ -106,8 +106,9 @@ def add(commands: parser.Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Bring it up, and take it down whatever happens."""
     topology = _topology(arguments)
-    for resource in unserved(topology):
-        output.remark(f"{resource}: is served by DRA, which a fleet's kubelets do not do: it is not advertised")
+    if arguments.kubeconfig is None:
+        for resource in served_by_dra(topology):
+            output.remark(f"{resource}: is served by DRA, which needs a cluster (--kubeconfig): it is not advertised")
     with contextlib.suppress(asyncio.CancelledError):
         return asyncio.run(_interruptible(arguments, topology))
     return 0

@@ -16,7 +16,7 @@ from fakehw_plugin import endpoint, errors, logs
 from fakehw_plugin.dra.claim import ClaimError
 from fakehw_plugin.dra.pool import DevicePool
 from fakehw_plugin.dra.preparation import Preparation
-from fakehw_plugin.dra.publisher import Publisher
+from fakehw_plugin.dra.publisher import Publisher, follow_slices
 from fakehw_plugin.dra.servicer import DraServicer
 from kubeapi import errors as api_errors
 from kubeapi.resources import RESOURCE_CLAIMS
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fakehw_plugin import rpc_faults
     from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.dra.claim import Reference
+    from fakehw_plugin.dra.publisher import MakeFollowing
     from kubeapi.client import Client
 
 LOOK_EVERY_S: Final = 1.0
@@ -62,6 +63,7 @@ class Driver:
         telemetry: Telemetry,
         on_held: Callable[[], None],
         class_paths: Callable[[str], Iterable[str]] | None = None,
+        follow: MakeFollowing = follow_slices,
     ) -> None:
         self.name = name
         self.is_registered = False
@@ -72,6 +74,7 @@ class Driver:
         self._state_dir = state_dir / name
         self._telemetry = telemetry
         self._class_paths = class_paths
+        self._follow = follow
         self.preparation = Preparation(
             driver=name,
             pool=node,
@@ -105,7 +108,9 @@ class Driver:
     async def run(self, client: Client) -> None:
         """Serve for ever."""
         self._client = client
-        publisher = self.publisher = Publisher(client, self.pool, telemetry=self._telemetry, log=self._log)
+        publisher = self.publisher = Publisher(
+            client, self.pool, telemetry=self._telemetry, log=self._log, follow=self._follow
+        )
         backoff = FIRST_BACKOFF_S
         while not self.preparation.is_open:
             self._log.warning("state_not_ready", path=str(self._state_dir), retry_in_s=backoff)

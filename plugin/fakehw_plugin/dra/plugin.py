@@ -13,15 +13,17 @@ from fakehw_plugin import endpoint, logs
 from fakehw_plugin.device import DeviceID
 from fakehw_plugin.dra.driver import Driver
 from fakehw_plugin.dra.pool import PoolListing
+from fakehw_plugin.dra.publisher import follow_slices
 from kubeapi import errors, kubeconfig
 from kubeapi.client import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from fakehw_plugin.devices.inventory import Inventory
     from fakehw_plugin.devices.telemetry import Telemetry
+    from fakehw_plugin.dra.publisher import MakeFollowing
 
 ACCESS_RETRY_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.1
@@ -32,6 +34,8 @@ class DraPlugin:
     """Serves inventories by DRA from `start` to `stop`, on the Kubernetes node `node`. An inventories.Rim.
 
     `on_held` is called when the devices that claims hold have changed. Nothing is published before `note_taken`.
+    Where many nodes live in one process, `find_client` waits for the client that they share, and `follow` makes parts
+    of a watch that they share.
     """
 
     def __init__(
@@ -39,7 +43,9 @@ class DraPlugin:
         group: asyncio.TaskGroup,
         *,
         node: str,
-        kubeconfig: str,
+        kubeconfig: str = "",
+        find_client: Callable[[], Awaitable[Client]] | None = None,
+        follow: MakeFollowing = follow_slices,
         registry_dir: Path,
         state_dir: Path,
         cdi_dir: Path,
@@ -52,6 +58,7 @@ class DraPlugin:
         self.drivers: dict[str, Driver] = {}
         self._node = node
         self._kubeconfig = kubeconfig
+        self._find_client = find_client
         self._registry_dir = registry_dir
         self._on_held = on_held
         self._how: dict[str, Any] = {
@@ -64,6 +71,7 @@ class DraPlugin:
             "telemetry": telemetry,
             "on_held": self._note_held,
             "class_paths": class_paths,
+            "follow": follow,
         }
         self._inventories: dict[str, set[Inventory]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -177,6 +185,10 @@ class DraPlugin:
 
     async def _connect(self) -> None:
         """Find the way to the API server, however long it takes, and keep the client open."""
+        assert self._client is not None
+        if self._find_client is not None:
+            self._client.set_result(await self._find_client())
+            return
         pause, told = FIRST_PAUSE_S, ""
         while True:
             try:
@@ -189,6 +201,5 @@ class DraPlugin:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, ACCESS_RETRY_S)
         async with Client(access, user_agent="fakehw-plugin") as client:
-            assert self._client is not None
             self._client.set_result(client)
             await asyncio.Event().wait()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fakehw_plugin.dra import plan
 from kubeapi import backoff, errors
@@ -18,7 +18,7 @@ from kubeapi.follow import EventType, Follow
 from kubeapi.resources import NODES, RESOURCE_SLICES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.dra.entry import Entry
@@ -42,10 +42,53 @@ GATES: Final = {"taints": "DRADeviceTaints"}
 """The feature gate of a field that a server drops."""
 
 
-class Publisher:
-    """Publishes `pool` while `run` runs."""
+class Following(Protocol):
+    """The slices of one driver on one node, followed; a kubeapi.follow.Follow, or a part of one for many nodes."""
 
-    def __init__(self, client: Client, pool: DevicePool, *, telemetry: Telemetry, log: Logger) -> None:
+    @property
+    def is_synced(self) -> bool:
+        """Tell whether all of them were told."""
+
+    async def run(self) -> None:
+        """Follow for ever."""
+
+
+if TYPE_CHECKING:
+    MakeFollowing = Callable[..., Following]
+    """Called with a client, driver, node, `on_event` and `on_error`."""
+
+
+def follow_slices(
+    client: Client,
+    driver: str,
+    node: str,
+    *,
+    on_event: Callable[[Event], None],
+    on_error: Callable[[errors.ApiError], None],
+) -> Following:
+    """Follow them by a watch of their own. A MakeFollowing."""
+    return Follow(
+        client,
+        RESOURCE_SLICES,
+        field_selector=f"spec.nodeName={node},spec.driver={driver}",
+        on_event=on_event,
+        on_error=on_error,
+        longest_pause_s=LONGEST_PAUSE_S,
+    )
+
+
+class Publisher:
+    """Publishes `pool` while `run` runs. `follow` says how it hears of what the server has."""
+
+    def __init__(
+        self,
+        client: Client,
+        pool: DevicePool,
+        *,
+        telemetry: Telemetry,
+        log: Logger,
+        follow: MakeFollowing = follow_slices,
+    ) -> None:
         self.is_published = False
         """Whether the API server had all as it should be when it was last heard of."""
         self._client = client
@@ -68,14 +111,7 @@ class Publisher:
         self._waiting: list[Event] = []
         self._failure = ""
         self._generation_told = -1
-        self._follow = Follow(
-            client,
-            RESOURCE_SLICES,
-            field_selector=f"spec.nodeName={pool.node},spec.driver={pool.driver}",
-            on_event=self._take,
-            on_error=self._follow_failed,
-            longest_pause_s=LONGEST_PAUSE_S,
-        )
+        self._follow = follow(client, pool.driver, pool.node, on_event=self._take, on_error=self._follow_failed)
 
     def look(self) -> None:
         """Look whether all is as it should be."""

@@ -7,12 +7,10 @@ one, and slices go at once when a driver deregisters.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
 from fakekubelet import clock
-from fakekubelet.apiserver import api_error, kinds, selectors
 from fakekubelet.dra import driver_client
 from fakekubelet.kubelet import registration
 from kubeletapi.dra import constants
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from fakekubelet.apiserver.server import ApiServer
+    from fakekubelet.dra.view import View
     from fakekubelet.kubelet import call_log
     from kubeletapi.drahealth.v1 import api_pb2 as healthapi
 
@@ -55,7 +53,7 @@ class Drivers:
 
     def __init__(
         self,
-        api: ApiServer,
+        api: View,
         node_name: str,
         *,
         minor: int,
@@ -211,15 +209,8 @@ class Drivers:
 
     async def _delete_slices(self, name: str) -> None:
         pause_s = _FIRST_RETRY_S
-        wanted = f"spec.nodeName={self._node_name}" + (f",spec.driver={name}" if name else "")
-        kind = kinds.BY_PLURAL[kinds.RESOURCE_GROUP, "resourceslices"]
-        while not self._api.is_up or self._api.find("nodes", self._node_name) is None:
+        while not await self._api.wipe(self._node_name, name):
             await clock.sleep(self._clock, pause_s)
             pause_s = min(2 * pause_s, _LAST_RETRY_S)
-        test = selectors.of_fields(kind, wanted)
-        for document in self._api.all("resourceslices"):
-            if test(document):
-                with contextlib.suppress(api_error.ApiError):  # gone already
-                    self._api.delete("resourceslices", document["metadata"]["name"])
         self.wiped.append(name)
         self._ring()

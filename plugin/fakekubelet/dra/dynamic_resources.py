@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from fakekubelet.apiserver.server import ApiServer
+    from fakekubelet.dra.view import View
     from fakekubelet.kubelet import call_log
     from kubeletapi.drahealth.v1 import api_pb2 as healthapi
 
@@ -30,7 +30,7 @@ class DynamicResources:
     def __init__(
         self,
         state_dir: Path,
-        api: ApiServer,
+        api: View,
         *,
         node_name: str,
         release: str,
@@ -193,9 +193,8 @@ class DynamicResources:
     async def _reconcile(self) -> None:
         while True:
             await clock.sleep(self._clock, RECONCILE_PERIOD_S)
-            if self.api.is_up:
-                pods = [pod for pod in self.api.all("pods") if pod["spec"].get("nodeName") == self._node_name]
-                await self._preparation.reconcile(pod["metadata"]["uid"] for pod in pods)
+            if (uids := await self.api.pods(self._node_name)) is not None:
+                await self._preparation.reconcile(uids)
 
 
 def _container(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:

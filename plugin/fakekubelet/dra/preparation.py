@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fakekubelet.dra import claim_cache, drivers
+from fakekubelet.dra import claim_cache, drivers, view
 from fakekubelet.kubelet import call_log
 from kubeletapi.dra.v1 import api_pb2 as v1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from fakekubelet.apiserver.server import ApiServer
+    from fakekubelet.dra.view import View
 
 Object = dict[str, Any]
 
@@ -57,7 +57,7 @@ def pod_claims(pod: Mapping[str, Any]) -> Iterator[PodClaim]:
 class Preparation:
     """Prepares and unprepares through the registered drivers."""
 
-    def __init__(self, api: ApiServer, known: drivers.Drivers, cache: claim_cache.ClaimCache) -> None:
+    def __init__(self, api: View, known: drivers.Drivers, cache: claim_cache.ClaimCache) -> None:
         self._api = api
         self._drivers = known
         self._cache = cache
@@ -98,7 +98,7 @@ class Preparation:
     async def _prepare(self, pod: Mapping[str, Any]) -> None:
         metadata = pod["metadata"]
         namespace = metadata.get("namespace", "default")
-        found = [self._checked(pod, claim) for claim in pod_claims(pod)]
+        found = [await self._checked(pod, claim) for claim in pod_claims(pod)]
         wanted: list[claim_cache.ClaimInfo] = []
         for claim, new in found:
             info = self._cache.get(namespace, new.name)
@@ -125,14 +125,14 @@ class Preparation:
         if wanted:
             self._cache.save()
 
-    def _checked(self, pod: Mapping[str, Any], pod_claim: PodClaim) -> tuple[Object, claim_cache.ClaimInfo]:
+    async def _checked(self, pod: Mapping[str, Any], pod_claim: PodClaim) -> tuple[Object, claim_cache.ClaimInfo]:
         """Fetch a claim and look whether the pod may use it and whether its drivers are there (DRA-PREP-2)."""
         metadata = pod["metadata"]
         namespace, name = metadata.get("namespace", "default"), pod_claim.claim_name
-        claim = self._api.find("resourceclaims", name, namespace) if self._api.is_up else None
-        if claim is None:
-            why = f'resourceclaims.resource.k8s.io "{name}" not found' if self._api.is_up else "connection refused"
-            raise PreparationError(f"fetch ResourceClaim {name}: {why}")
+        try:
+            claim = await self._api.claim(namespace, name)
+        except view.FetchError as error:
+            raise PreparationError(f"fetch ResourceClaim {name}: {error}") from error
         owners = claim["metadata"].get("ownerReferences") or []
         if pod_claim.must_be_owned and not any(owner["uid"] == metadata["uid"] for owner in owners):
             who = f"ResourceClaim {namespace}/{name} was not created for Pod {namespace}/{metadata['name']}"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from fakekubelet import pod
     from fakekubelet.apiserver import server
-    from fakekubelet.dra import dynamic_resources
+    from fakekubelet.dra import dynamic_resources, view
     from fakekubelet.kubelet import pod_status
 
 T = TypeVar("T")
@@ -59,10 +59,15 @@ class FakeKubelet:
         node_status_period_s: float | None = node_status.UPDATE_PERIOD_S,
         topology_policy: numa.Policy | str = numa.Policy.NONE,
         numa_nodes: Sequence[int] = (0, 1),
-        api: server.ApiServer | None = None,
+        api: server.ApiServer | view.View | None = None,
         cdi_dirs: Sequence[Path] = (),
+        registry_look_s: float | None = None,
     ) -> None:
-        """Describe one; with *api* it has a DRA half, whose runtime reads *cdi_dirs*."""
+        """Describe one; with *api* it has a DRA half, whose runtime reads *cdi_dirs*.
+
+        *plugins_registry* is watched by inotify, of which a machine has some 128 instances; with *registry_look_s* it
+        is looked at so often instead, as the kubelet's own loop does every second.
+        """
         self.plugin_dir = plugin_dir
         self.node_name = node_name
         self.clock = clock if clock is not None else _real_clock()
@@ -75,6 +80,7 @@ class FakeKubelet:
         """UIDs of pods whose status was refreshed because a device's health changed (contract HS-4)."""
         self.pod_resources_socket = pod_resources_socket
         self._plugins_registry = plugins_registry
+        self._registry_look_s = registry_look_s
         self._rng = random.Random(seed)  # noqa: S311 - the choice must be repeatable, not secret
         self._period_s = node_status_period_s
         self._policy = numa.Policy(topology_policy)
@@ -85,11 +91,11 @@ class FakeKubelet:
         self.dra: dynamic_resources.DynamicResources | None = None
         """The DRA half of one that was given an API server."""
         if api is not None:
-            from fakekubelet.dra import dynamic_resources  # here: it loads what the extra `apiserver` has
+            from fakekubelet.dra import dynamic_resources, view  # here: few kubelets need it
 
             self.dra = dynamic_resources.DynamicResources(
                 plugin_dir.parent,
-                api,
+                api if isinstance(api, view.View) else view.InMemory(api),
                 node_name=node_name,
                 release=self.mode,
                 cdi_dirs=cdi_dirs,
@@ -384,6 +390,7 @@ class FakeKubelet:
             takes_failures_back=self.mode.takes_failed_registrations_back,
             on_registration=self._on_registration,
             drivers=None if self.dra is None else self.dra.drivers,
+            look_every_s=self._registry_look_s,
         )
 
     def _on_registration(self, record: registration.Registration) -> None:

@@ -1,7 +1,8 @@
 """The second way to register: a socket under `plugins_registry` that the kubelet finds by itself.
 
 Mirrors `pkg/kubelet/pluginmanager` (contract PW-1 to PW-11). inotify is watched by the event loop; each socket has a
-task that registers it, with back-off, and ends. The kubelet's own loop looks once a second, this one at once.
+task that registers it, with back-off, and ends. The kubelet's own loop looks once a second, this one at once, unless
+it is to save inotify instances.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class PluginWatcher:
         takes_failures_back: bool,
         on_registration: Callable[[registration.Registration], None],
         drivers: DriverTable | None = None,
+        look_every_s: float | None = None,
     ) -> None:
+        self._look_every_s = look_every_s
         self._drivers = drivers
         self._directory = directory
         self._table = table
@@ -104,21 +107,39 @@ class PluginWatcher:
 
     async def run(self) -> None:
         """Watch until cancelled. Sockets that are there already are found by a walk, and never deleted (PW-1, PW-5)."""
-        loop = asyncio.get_running_loop()
-        with contextlib.closing(inotify_simple.INotify()) as inotify:
-            loop.add_reader(inotify.fileno(), self._read, inotify)
-            try:
-                self._walk(inotify, self._directory)
-                while True:
-                    created, path = await self._events.get()
-                    await self._drop(path)  # a socket that was replaced is deregistered first (contract PW-6)
-                    if created:
-                        self._tasks[path] = asyncio.create_task(self._keep_trying(path), name=f"plugin {path.name}")
-            finally:
-                loop.remove_reader(inotify.fileno())
-                for task in self._tasks.values():
-                    task.cancel()
-                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        try:
+            if self._look_every_s is not None:
+                await asyncio.gather(self._look(self._look_every_s), self._follow())
+            loop = asyncio.get_running_loop()
+            with contextlib.closing(inotify_simple.INotify()) as inotify:
+                loop.add_reader(inotify.fileno(), self._read, inotify)
+                try:
+                    self._walk(inotify, self._directory)
+                    await self._follow()
+                finally:
+                    loop.remove_reader(inotify.fileno())
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            created, path = await self._events.get()
+            await self._drop(path)  # a socket that was replaced is deregistered first (contract PW-6)
+            if created:
+                self._tasks[path] = asyncio.create_task(self._keep_trying(path), name=f"plugin {path.name}")
+
+    async def _look(self, every_s: float) -> None:
+        known: dict[Path, tuple[int, int]] = {}
+        while True:
+            found = _sockets(self._directory)
+            for path in known.keys() - found.keys():
+                self._events.put_nowait((False, path))
+            for path in (path for path, identity in sorted(found.items()) if known.get(path) != identity):
+                self._events.put_nowait((True, path))
+            known = found
+            await clock.sleep(self._clock, every_s)
 
     def _read(self, inotify: inotify_simple.INotify) -> None:
         for event in inotify.read(timeout=0):
@@ -243,6 +264,22 @@ class PluginWatcher:
             )
         except call_log.RpcError as error:
             raise RegistrationFailedError(str(error)) from error
+
+
+def _sockets(directory: Path) -> dict[Path, tuple[int, int]]:
+    """Return the sockets below a directory, each with what tells it from another of its name."""
+    found: dict[Path, tuple[int, int]] = {}
+    with contextlib.suppress(OSError):  # as far as it can be read
+        for entry in os.scandir(directory):
+            if entry.name.startswith("."):
+                continue
+            with contextlib.suppress(OSError):  # gone meanwhile
+                status = entry.stat()
+                if stat.S_ISDIR(status.st_mode):
+                    found |= _sockets(Path(entry.path))
+                elif stat.S_ISSOCK(status.st_mode):
+                    found[Path(entry.path)] = status.st_ino, status.st_ctime_ns
+    return found
 
 
 def _refusal(info: watcherapi.PluginInfo, path: Path) -> str | None:
