@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fakehw_fleet.demo_narration import BEAT_S, LATE_POD, beat, run, say
 from fakekubelet.cluster.dra_cluster import DraCluster
 
 if TYPE_CHECKING:
@@ -25,40 +25,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SPEC = REPOSITORY / "deploy" / "base" / "topology.yaml"
 CLASSES = REPOSITORY / "deploy" / "components" / "dra" / "deviceclasses.yaml"
 PODS = REPOSITORY / "deploy" / "pods.yaml"
-BEAT_S = 20.0
-"""A beat that takes longer has not happened."""
-
-LATE_POD = """
-apiVersion: v1
-kind: Pod
-metadata: {name: dp-late}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: main
-      image: busybox:1.36
-      command: [sh, -c, "trap 'exit 0' TERM; echo 'Device vars:'; env | grep '^DEV_'; sleep 3600 & wait"]
-      resources: {limits: {myplugin.io/mydevice-3: 1}}
-"""
-
-
-def say(text: str = "") -> None:
-    """Print a line for the reader."""
-    print(text, flush=True)
-
-
-async def run(*command: str) -> None:
-    """Run one of the project's commands and show it as a person would type it."""
-    shown = shlex.join(command).replace(f"{REPOSITORY}/", "")
-    say(f"$ {shown}")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", command[0], *command[1:], stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    for line in out.decode().splitlines():
-        say(f"  {line}")
-    if process.returncode:
-        raise RuntimeError(f"{shown} ended with exit code {process.returncode}")
 
 
 @contextlib.asynccontextmanager
@@ -142,7 +108,7 @@ class Story:
 
     async def scheduled(self) -> None:
         """The three pods of the device plugin's story, unchanged: claims are made for their extended resources."""
-        say("\n== pods: deploy/pods.yaml, served by DRA through extendedResourceName")
+        beat("pods: deploy/pods.yaml, served by DRA through extendedResourceName")
         self.cluster.apply(CLASSES)
         self.cluster.apply(PODS)
         await self.until(lambda: self.runs("dp1-1") and self.runs("dp1-2") and self.message("dp1-3"))
@@ -158,7 +124,7 @@ class Story:
 
     async def broken(self) -> None:
         """A device fails: it is tainted, and no pod gets it; it recovers."""
-        say("\n== break a device")
+        beat("break a device")
         free = next(name for name in self.devices("kind-worker2") if name not in self.held())
         number = free.rpartition("-")[2]
         path = f"node2/dev3/{number}/health"
@@ -185,7 +151,7 @@ class Story:
 
     async def evicted(self) -> None:
         """The class says NoExecute: a pod on a device that breaks is evicted."""
-        say("\n== break the device of dp-late, with eviction")
+        beat("break the device of dp-late, with eviction")
         held = next(
             one["device"]
             for claim in self.cluster.api.all("resourceclaims")
@@ -203,7 +169,7 @@ class Story:
 
     async def unplugged(self) -> None:
         """A free device is pulled out, and plugged in again."""
-        say("\n== unplug a device")
+        beat("unplug a device")
         free = next(name for name in self.devices("kind-worker2") if name not in self.held() and "dev3" in name)
         where = f"node2/dev3/{free.rpartition('-')[2]}"
         await run("fakehw", "unplug", where, "--root", str(self.root))
@@ -215,7 +181,7 @@ class Story:
 
     async def restarted(self) -> None:
         """The kubelet restarts and deletes its node's slices: they are back, and no pod notices."""
-        say("\n== restart the kubelet of kind-worker2, which deletes the node's slices")
+        beat("restart the kubelet of kind-worker2, which deletes the node's slices")
         node, held = self.cluster.nodes["kind-worker2"].kubelet, self.cluster.logs("dp1-3")
         assert node.dra is not None
         began = time.perf_counter()
@@ -234,7 +200,7 @@ async def demo() -> None:
         say("== build the tree: deploy/base/topology.yaml")
         await run("fakehw", "build", "--spec", str(SPEC), "--root", str(root))
         async with DraCluster() as cluster, contextlib.AsyncExitStack() as stack:
-            say("\n== two kubelets, an API server, and a driver on each node")
+            beat("two kubelets, an API server, and a driver on each node")
             for name in cluster.nodes:
                 await stack.enter_async_context(driver(cluster, name, root, place))
             await Story(cluster, root).tell()

@@ -8,5 +8,5 @@ cluster/     nodes of a real cluster                   state        where those 
 table        what people see of it                     metrics      what Prometheus sees
 summary      a fleet in numbers                        resized      a topology with another number of nodes
 kwok         the same nodes for KWOK                   commands/    one module a command
-demo         the story of the tutorial                 cli          the command `fakehw-fleet`, from commands/
+demo         the story of the tutorial, by demo_*      cli          the command `fakehw-fleet`, from commands/
 """

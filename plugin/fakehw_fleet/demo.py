@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shlex
 import signal
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fakehw_fleet.demo_narration import BEAT_S, LATE_POD, beat, run, say
 from fakehw_fleet.demo_view import node_table, play, pod_table
 from fakekubelet.cluster.cluster import LocalCluster
 from fakekubelet.kubelet import pod_status
@@ -30,45 +30,6 @@ PODS = Path(__file__).parent / "data" / "pods.yaml"
 WORKERS = ("kind-worker", "kind-worker2")
 R1, R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (1, 2, 3))
 SEEN = {"kind-worker": {R1: 1, R2: 0, R3: 0}, "kind-worker2": {R1: 0, R2: 1, R3: 3}}
-BEAT_S = 20.0
-"""A beat that takes longer has not happened."""
-
-LATE_POD = """
-apiVersion: v1
-kind: Pod
-metadata: {name: dp-late}
-spec:
-  terminationGracePeriodSeconds: 1
-  containers:
-    - name: main
-      image: busybox:1.36
-      command: [sh, -c, "trap 'exit 0' TERM; echo 'Device vars:'; env | grep '^DEV_'; sleep 3600 & wait"]
-      resources: {limits: {myplugin.io/mydevice-3: 1}}
-"""
-
-
-def say(text: str = "") -> None:
-    """Print a line for the reader."""
-    print(text, flush=True)
-
-
-def beat(title: str) -> None:
-    """Print the title of the next part."""
-    say(f"\n== {title}")
-
-
-async def run(*command: str) -> None:
-    """Run one of the project's commands and show it as a person would type it."""
-    shown = shlex.join(command)
-    say(f"$ {shown}")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", command[0], *command[1:], stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    for line in out.decode().splitlines():
-        say(f"  {line}")
-    if process.returncode:
-        raise RuntimeError(f"{shown} ended with exit code {process.returncode}")
 
 
 @contextlib.asynccontextmanager
