@@ -1,4 +1,4 @@
-"""Durations as people write them."""
+"""Durations as people write them, and moments as all commands print them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ def moment(text: str) -> float:
     if not 0 <= result <= _MAX_MOMENT_S:
         raise ValueError("must be a duration such as 3s, 2.5h or 349d, or a number of seconds, at most 100 years")
     return result
+
+
+def timestamp(at: float) -> str:
+    """Return a moment of the wall clock by RFC 3339, in UTC, with milliseconds."""
+    import datetime  # which most commands can do without
+
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _parsed(text: str) -> float:

@@ -8,13 +8,18 @@ output has no letters for is written as an escape.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import sys
-from typing import BinaryIO, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from fakehw.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DESCRIPTORS: Final = (0, 1, 2)
 _name = "fakehw"
@@ -94,6 +99,16 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+@contextlib.contextmanager
+def opened(name: Path | str, flag: str) -> Iterator[BinaryIO]:
+    """Open a file that `flag` named for reading, or lend standard input where it is `-`; OSError as open does."""
+    if str(name) == "-":
+        yield given(f"{flag} -")
+    else:
+        with Path(name).open("rb") as stream:
+            yield stream
 
 
 def given(flag: str) -> BinaryIO:

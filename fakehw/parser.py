@@ -7,12 +7,13 @@ A command is a module of `commands` with two functions: `add(commands)` describe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from fakehw import durations, layout, output, resource_name
 from fakehw.errors import InputError
@@ -27,6 +28,15 @@ _ARGUMENT_ERROR: Final = re.compile(r"argument ([^:]+): (.*)", re.DOTALL)
 _CHOICE_ERROR: Final = re.compile(r"invalid choice: (.*) \(choose from (.*)\)", re.DOTALL)
 
 
+class Offer(NamedTuple):
+    """What a shell may complete an argument with: words, which are asked for when a script is made, and files."""
+
+    words: Callable[[], Iterable[str]]
+    has_files: bool = True
+    has_devices: bool = False
+    """Of the tree, or of the cluster."""
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line: value, rule, flag; and what may have been meant."""
 
@@ -34,13 +44,18 @@ class Parser(argparse.ArgumentParser):
         self._options: list[str] = []
         self.added: list[argparse.Action] = []
         """Every argument, and the commands below, in the order in which they were added."""
+        self.offers: dict[argparse.Action, Offer] = {}
         super().__init__(*arguments, **rest)
 
-    def add_argument(self, *names: Any, **rest: Any) -> argparse.Action:
+    def add_argument(self, *names: Any, offer: Offer | None = None, **rest: Any) -> argparse.Action:
         """Add an argument, and remember it: argparse has no public way to look at what was added."""
         self._options += [name for name in names if name.startswith("--")]
+        if "choices" in rest:
+            rest.setdefault("type", one_of(rest["choices"]))  # before argparse looks, whose words are not ours
         action = super().add_argument(*names, **rest)
         self.added.append(action)
+        if offer is not None:
+            self.offers[action] = offer
         return action
 
     def add_subparsers(self, **rest: Any) -> Any:
@@ -64,10 +79,8 @@ class Parser(argparse.ArgumentParser):
         if argument:
             flag, rule = argument.groups()
             choice = _CHOICE_ERROR.fullmatch(rule)
-            if choice:
-                known = choice[2].replace("'", "")
-                suggestion = did_you_mean(choice[1].strip("'"), known.split(", "))
-                rule = f"{choice[1]}: must be one of {known}{suggestion}"
+            if choice:  # of a command, which argparse itself looks up
+                rule = not_one_of(choice[1].strip("'"), choice[2].replace("'", "").split(", "))
             message = f"{rule} ({flag})"
         output.remark(message)
         self.exit(2)
@@ -101,10 +114,56 @@ class FromEnvironment(str):
         return value
 
 
+def one_of(known: Iterable[str]) -> Callable[[str], str]:
+    """Return what takes one of these words; argparse's error says which there are, and which may have been meant."""
+    words = [str(word) for word in known]
+
+    def convert(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(not_one_of(text, words))
+        return text
+
+    return convert
+
+
+def not_one_of(word: str, known: Iterable[str]) -> str:
+    """Return what is wrong with a word that is not known."""
+    known = list(known)
+    return f"{word!r}: must be one of {', '.join(known)}{did_you_mean(word, known)}"
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """Return what takes a number in this range; argparse's error says the rule."""
+
+    def convert(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if least <= (value := float(text)) <= most:
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number from {least:.12g} to {most:.12g}")
+
+    return convert
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return what takes a whole number in this range; argparse's error says the rule."""
+
+    def convert(text: str) -> int:
+        if text.isascii() and text.isdigit() and least <= int(text[:20]) <= most:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from {least} to {most}")
+
+    return convert
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a question to end an error with, or nothing where no known word is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f": did you mean {near[0]}?" if near else ""
+
+
+def is_flag(action: argparse.Action) -> bool:
+    """Tell whether an argument is one that nothing follows, such as --help."""
+    return bool(action.option_strings) and action.nargs == 0
 
 
 def make_parser(prog: str, *, description: str, examples: str) -> Parser:
@@ -141,7 +200,7 @@ def add_flag(
 
     def convert(text: str) -> object:
         try:
-            return type(text)
+            return text if type is str else type(text)  # a str of one from the environment would forget that
         except argparse.ArgumentTypeError as error:
             if isinstance(text, FromEnvironment):
                 raise InputError(f"{error} ({text.variable})") from None  # argparse would name the flag

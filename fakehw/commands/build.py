@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
 from fakehw import output, parser
+from fakehw.commands import topology as topology_command
 from fakehw.spec import check
 from fakehw.tree.writer import FakeTree
 
@@ -42,6 +43,7 @@ def add(commands: parser.Commands) -> None:
         env="FAKEHW_SPEC",
         metavar="FILE",
         required=True,
+        offer=topology_command.offer(),
         help="topology in YAML, - for stdin, or a name that `fakehw topology show` knows (env FAKEHW_SPEC)",
     )
     parser.add_root(command)
@@ -65,10 +67,7 @@ def add(commands: parser.Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Build, and say what that took; return 3 if it could not all be done."""
     host: str | None = arguments.host or None
-    if arguments.spec == "-":
-        topology = check.read_topology(output.given("--spec -"), source="stdin", host=host)
-    else:
-        topology = check.load_topology(arguments.spec, host=host)
+    topology = check.load_topology(arguments.spec, host=host, flag=parser.origin(arguments.spec, "--spec"))
     if host and topology.document["nodes"] and not topology.nodes:
         whose = f"{host!r}: no node of {arguments.spec} is of this host"
         output.remark(f"{whose}: building an empty tree ({parser.origin(host, '--host')})")

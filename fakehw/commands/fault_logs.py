@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
+from fakehw.commands import topology as topology_command
 from fakehw.errors import InputError
 from fakehw.spec import check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import argparse
+    from collections.abc import Sequence
 
     from fakehw.scenario.outages import Outage
     from fakehw.spec.topology import FakeNode
 
 _MAX_DAYS: Final = 36_500.0
 _MAX_RATE: Final = 1_000_000.0
+_MAX_SEED: Final = 2**32 - 1
+"""As in a scenario."""
 _CHOSEN: Final = "which device of a server failed is not known: chosen by chance (seed {seed})"
 _WHOLE: Final = "every fault takes all devices of its node"
 _IMPORT: Final = """\
@@ -41,7 +44,7 @@ def add(commands: parser.Commands) -> None:
     bring.add_argument(
         "kind", choices=["infinitehbd"], help="infinitehbd: github.com/stepfun-ai/InfiniteHBD-Trace, 400 GPU servers"
     )
-    bring.add_argument("file", metavar="FILE", type=Path, help="the trace")
+    bring.add_argument("file", metavar="FILE", help="the trace; - for stdin")
     _add_common(bring)
     draw = parser.add_command(
         commands,
@@ -51,17 +54,20 @@ def add(commands: parser.Commands) -> None:
         examples=_SYNTHESIZE,
     )
     _add_common(draw)
-    draw.add_argument("--days", metavar="DAYS", type=_number(0.001, _MAX_DAYS), required=True, help="how long it lasts")
+    days = parser.number(0.001, _MAX_DAYS)
+    draw.add_argument("--days", metavar="DAYS", type=days, required=True, help="how long it lasts")
     draw.add_argument(
         "--figures",
         metavar="FILE",
         default="infinitehbd",
-        help="rates and repair times in YAML, or one of delta-a100, infinitehbd, llama3 (default infinitehbd)",
+        offer=parser.Offer(_figures),
+        help="rates and repair times in YAML, - for stdin, or one of "
+        "delta-a100, infinitehbd, llama3 (default infinitehbd)",
     )
     draw.add_argument(
         "--rate",
         metavar="NUMBER",
-        type=_number(0.0, _MAX_RATE),
+        type=parser.number(0.0, _MAX_RATE),
         help="faults per 1,000 node-days in all (default: as the figures say)",
     )
 
@@ -73,10 +79,15 @@ def _add_common(command: parser.Parser) -> None:
         env="FAKEHW_SPEC",
         metavar="FILE",
         required=True,
-        help="the topology whose nodes and devices fail (env FAKEHW_SPEC)",
+        offer=topology_command.offer(),
+        help="the topology whose nodes and devices fail; - for stdin (env FAKEHW_SPEC)",
     )
     command.add_argument(
-        "--seed", metavar="NUMBER", type=int, default=0, help="of all that is left to chance (default 0)"
+        "--seed",
+        metavar="NUMBER",
+        type=parser.whole_number(0, _MAX_SEED),
+        default=0,
+        help="of all that is left to chance (default 0)",
     )
     command.add_argument(
         "--fails",
@@ -86,17 +97,23 @@ def _add_common(command: parser.Parser) -> None:
     )
 
 
+def _figures() -> list[str]:
+    from fakehw.scenario import figures
+
+    return figures.names()
+
+
 def _import(arguments: argparse.Namespace) -> None:
     from fakehw.scenario import infinitehbd, outages
 
-    nodes = dict(check.load_topology(arguments.spec).nodes)
+    nodes = dict(check.load_topology(arguments.spec, flag=parser.origin(arguments.spec, "--spec")).nodes)
     found = infinitehbd.load(arguments.file)
     servers = sorted({outage.server for outage in found})
     if len(servers) > len(nodes):
         raise InputError(f"{len(nodes)} nodes: must be at least as many as servers fail in it, {len(servers)} (--spec)")
     chosen = outages.assign(servers, list(nodes), seed=arguments.seed)
     remarks = [
-        f"{len(found)} faults of {arguments.file.name}, on {len(servers)} of {len(nodes)} nodes",
+        f"{len(found)} faults of {PurePath(arguments.file).name}, on {len(servers)} of {len(nodes)} nodes",
         "from github.com/stepfun-ai/InfiniteHBD-Trace, Apache-2.0",
         f"which node stands for which server: by chance (seed {arguments.seed})",
     ]
@@ -106,7 +123,7 @@ def _import(arguments: argparse.Namespace) -> None:
 def _synthesize(arguments: argparse.Namespace) -> None:
     from fakehw.scenario import figures, synthesis
 
-    nodes = dict(check.load_topology(arguments.spec).nodes)
+    nodes = dict(check.load_topology(arguments.spec, flag=parser.origin(arguments.spec, "--spec")).nodes)
     drawn_from = figures.load(arguments.figures)
     found = synthesis.draw(drawn_from, nodes, days=arguments.days, seed=arguments.seed, rate=arguments.rate)
     remarks = [
@@ -128,16 +145,3 @@ def _print(
         output.say(line)
     for remark in remarks:
         output.remark(remark)
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r}: must be a number from {least:g} to {most:g}")
-        return value
-
-    return convert

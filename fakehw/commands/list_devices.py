@@ -63,7 +63,8 @@ def choose(records: list[Record], wanted: Sequence[Wanted], *, where: str) -> li
     paths = [TreePath.parse(record.path) for record in records]
     for one in wanted:
         if not any(selection.covers(one, path) for path in paths):
-            raise InputError(f"{str(one).lstrip('/')!r}: fits nothing in {where} (PATH)")
+            hint = selection.nearest(one, paths)
+            raise InputError(f"{str(one).lstrip('/')!r}: fits nothing in {where}{hint} (PATH)")
     return [
         record
         for record, path in zip(records, paths, strict=True)

@@ -38,7 +38,7 @@ def resolve(texts: Iterable[str], root: Path, known: Callable[[], Iterable[TreeP
         if isinstance(one, Pattern):
             paths, missed = selection.matching([one], there)
             if missed:
-                raise InputError(f"{str(one)!r}: fits nothing in {root}: `fakehw list` shows what there is (PATH)")
+                raise InputError(f"{str(one)!r}: fits nothing in {root}{selection.nearest(one, there)} (PATH)")
             found |= dict.fromkeys(paths)
         else:
             found[one] = None

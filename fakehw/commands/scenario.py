@@ -55,6 +55,22 @@ def add_devices(play: parser.Parser) -> None:
     )
 
 
+def add_speed(play: parser.Parser) -> None:
+    """Add the flag that plays a scenario faster, or slower."""
+    play.add_argument(
+        "--speed",
+        metavar="TIMES",
+        type=parser.number(0.001, _MAX_SPEED),
+        default=1.0,
+        help="so many times as fast (default 1)",
+    )
+
+
+def offer() -> parser.Offer:
+    """Return what may stand for a scenario: the names of the gallery, and files."""
+    return parser.Offer(named.gallery)
+
+
 def run(_: argparse.Namespace) -> None:
     """Say that a command is missing."""
     raise InputError("run, import, synthesize, list: one of them must follow (scenario)")
@@ -71,13 +87,14 @@ def _add_play(commands: parser.Commands) -> None:
     play.add_argument(
         "file",
         metavar="FILE",
-        help="a scenario in YAML (docs/scenarios.md), a name of the gallery, or a fault log (.csv)",
+        offer=offer(),
+        help="a scenario in YAML (docs/scenarios.md), a name of the gallery, or a fault log (CSV); - for stdin",
     )
     parser.add_root(play)
     parser.add_domain(play)
     add_devices(play)
     play.add_argument("--dry-run", action="store_true", help="print the timeline and touch nothing")
-    play.add_argument("--speed", metavar="TIMES", type=_speed, default=1.0, help="so many times as fast (default 1)")
+    add_speed(play)
     play.add_argument(
         "--from",
         dest="from_s",
@@ -122,7 +139,7 @@ def _play(arguments: argparse.Namespace) -> int:
 
     from fakehw.scenario import player
 
-    wanted = named.load(arguments.file, devices=arguments.devices)
+    wanted = named.load(arguments.file, devices=arguments.devices, root=arguments.root)
     before = snapshot.read_tree(arguments.root)
     timeline = wanted.timeline([path for path, _ in before.devices()])
     timeline = scenario_timeline.from_moment(timeline, arguments.from_s)
@@ -182,16 +199,6 @@ def _play(arguments: argparse.Namespace) -> int:
     is_missing = any(receipt.problem or receipt.seen.missing or receipt.landed.missing for receipt in receipts)
     is_deaf = any(expected and not arrived for expected, arrived in (shown.totals(receipts, hop) for hop in shown.HOPS))
     return 1 if is_missing or is_deaf else 0
-
-
-def _speed(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.001 <= value <= _MAX_SPEED:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a number from 0.001 to {_MAX_SPEED:.0f}")
-    return value
 
 
 def _moment(text: str) -> float:

@@ -39,6 +39,6 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = places.resolve(texts, arguments.root, lambda: there)
     devices, missed = selection.devices_of(chosen, [path for path, _ in known.devices()])
     if missed:
-        raise InputError(f"{missed[0]}: no such device in {arguments.root}: `fakehw list` shows what there is (PATH)")
+        raise InputError(f"{missed[0]}: no such device in {arguments.root}{selection.nearest(missed[0], there)} (PATH)")
     tree.set_values(devices, name, value)
     output.confirm(f"{', '.join(texts)} {name} {value}{f' ({len(devices)} devices)' if len(devices) > 1 else ''}")

@@ -33,6 +33,7 @@ def add(commands: parser.Commands) -> None:
         "words",
         metavar="WORD",
         nargs="+",
+        offer=parser.Offer(lambda: _WORDS, has_files=False, has_devices=True),
         help="PATH... healthy|unhealthy [REASON...]; PATH: " + places.HELP,
     )
     command.usage = "fakehw set-health [-h] [--root DIR] PATH [PATH ...] {healthy,unhealthy} [REASON ...]"
@@ -58,7 +59,8 @@ def _split(words: list[str], flag: str) -> tuple[list[str], str, str]:
     """Return paths, health and reason: what a health file says follows the paths."""
     at = next((index for index, word in enumerate(words) if word.lower() in _WORDS), None)
     if at is None:
-        raise InputError(f"{words[-1]!r}: healthy or unhealthy must follow the paths (HEALTH)")
+        suggestion = parser.did_you_mean(words[-1].lower(), _WORDS)
+        raise InputError(f"{words[-1]!r}: healthy or unhealthy must follow the paths{suggestion} (HEALTH)")
     if at == 0:
         raise InputError(f"{words[0]!r}: a path must come first, such as node2/dev3/2 (PATH)")
     after = " ".join(words[at + 1 :])

@@ -35,13 +35,17 @@ def add(commands: parser.Commands) -> None:
         run=_show,
         examples="\n".join(_EXAMPLES.splitlines()[:2]),
     )
-    show.add_argument("name", metavar="NAME", nargs="?", help="one of them, such as gpu-server")
+    show.add_argument(
+        "name", metavar="NAME", nargs="?", offer=parser.Offer(profiles.names, False), help="such as gpu-server"
+    )
     for word, text, shown in (
         ("labels", "print the labels of nodes that have such hardware, as the vendor's discovery writes them", _labels),
         ("reasons", "print why such devices break, by the vendor's code, or the text of one code", _reasons),
     ):
         look = parser.add_command(below, word, text, run=shown, examples=_LOOKS)
-        look.add_argument("name", metavar="NAME", help="a vendor's profile, such as nvidia-a100")
+        look.add_argument(
+            "name", metavar="NAME", offer=parser.Offer(_vendors, False), help="a vendor's profile, such as nvidia-a100"
+        )
         if word == "reasons":
             look.add_argument("code", metavar="CODE", nargs="?", help="one of them, such as 79")
     expand = parser.add_command(
@@ -51,7 +55,9 @@ def add(commands: parser.Commands) -> None:
         run=_expand,
         examples=_EXAMPLES.splitlines()[2],
     )
-    expand.add_argument("spec", metavar="SPEC", help="a topology in YAML, - for stdin, or a name that show knows")
+    expand.add_argument(
+        "spec", metavar="SPEC", offer=offer(), help="a topology in YAML, - for stdin, or a name that show knows"
+    )
     parser.add_flag(
         expand,
         "--host",
@@ -60,6 +66,11 @@ def add(commands: parser.Commands) -> None:
         type=parser.host,
         help="only the nodes that this Kubernetes node owns, and those that any may own (env NODE_NAME)",
     )
+
+
+def offer() -> parser.Offer:
+    """Return what may stand for a topology: the names that come with fakehw, and files."""
+    return parser.Offer(profiles.names)
 
 
 def run(_: argparse.Namespace) -> None:
@@ -75,7 +86,7 @@ def _show(arguments: argparse.Namespace) -> None:
     elif name in profiles.names():
         output.say(profiles.text(name).removesuffix("\n"))
     else:
-        raise InputError(f"{name!r}: must be one of {', '.join(profiles.names())} (NAME)")
+        raise InputError(f"{parser.not_one_of(name, profiles.names())} (NAME)")
 
 
 def _labels(arguments: argparse.Namespace) -> None:
@@ -92,21 +103,22 @@ def _reasons(arguments: argparse.Namespace) -> None:
     elif arguments.code in found:
         output.say(found[arguments.code])
     else:
-        raise InputError(f"{arguments.code!r}: must be one of {', '.join(found)} (CODE)")
+        raise InputError(f"{parser.not_one_of(arguments.code, found)} (CODE)")
+
+
+def _vendors() -> list[str]:
+    return [known for known in profiles.names() if profiles.labels(known)]
 
 
 def _known(name: str, read: Callable[[str], dict[str, str]]) -> dict[str, str]:
     """Return what a vendor's profile says; InputError for a name that is none."""
-    vendors = [known for known in profiles.names() if profiles.labels(known)]
+    vendors = _vendors()
     if name not in vendors:
-        raise InputError(f"{name!r}: must be one of {', '.join(vendors)}{parser.did_you_mean(name, vendors)} (NAME)")
+        raise InputError(f"{parser.not_one_of(name, vendors)} (NAME)")
     return read(name)
 
 
 def _expand(arguments: argparse.Namespace) -> None:
-    if arguments.spec == "-":
-        topology = check.read_topology(output.given("SPEC -"), source="stdin", host=arguments.host)
-    else:
-        topology = check.load_topology(arguments.spec, host=arguments.host)
+    topology = check.load_topology(arguments.spec, host=arguments.host, flag="SPEC")
     for line in expanded.lines(topology):
         output.say(line)

@@ -33,7 +33,7 @@ COLUMNS: Final = ("at", "node", "device", "event", "reason")
 MAX_ROWS: Final = 1_000_000
 
 _REQUIRED: Final = ("at", "node", "event")
-_MAX_BYTES: Final = 128 << 20
+MAX_BYTES: Final = 128 << 20
 _MAX_REASON: Final = 200
 _SHOWN_PROBLEMS: Final = 20
 _ACTS: Final = {"break": Act.SET, "mend": Act.SET, "unplug": Act.UNPLUG, "plug": Act.PLUG}
@@ -90,20 +90,28 @@ class FaultLog:
         return tuple(changes)
 
 
+def is_one(raw: bytes) -> bool:
+    """Tell whether this is a log, and no scenario in YAML: its first line with anything in it names two columns."""
+    lines = (line.strip().lower() for line in raw.splitlines())
+    first = next((line for line in lines if line and not line.startswith(b"#")), b"")
+    return len({cell.strip() for cell in first.split(b",")} & {column.encode() for column in COLUMNS}) > 1
+
+
 def load(path: Path, *, name: str) -> FaultLog:
     """Read and check a log; InputError with one line for each error. `name` is what errors call the file."""
     try:
         with path.open("rb") as stream:
             return read(stream, source=name)
     except OSError as error:
-        raise InputError(f"{name}: {error.strerror}: must be a fault log, a CSV file that can be read") from None
+        rule = "must be a fault log, a CSV file that can be read"
+        raise InputError(f"{name!r}: {error.strerror}: {rule} (FILE)") from None
 
 
 def read(stream: BinaryIO, *, source: str) -> FaultLog:
     """Read and check a log from an open file."""
-    raw = stream.read(_MAX_BYTES + 1)
-    if len(raw) > _MAX_BYTES:
-        raise SpecError(f"{source}:1: must be at most {_MAX_BYTES >> 20} MiB long")
+    raw = stream.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise SpecError(f"{source}:1: must be at most {MAX_BYTES >> 20} MiB long")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -7,13 +7,11 @@ Class and Desc. A fault is of a server; which of its devices it was is not recor
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from fakehw import output
 from fakehw.errors import InputError, SpecError
 from fakehw.scenario.outages import Outage, reason_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _MAX_BYTES: Final = 256 << 20
 _DAY_S: Final = 86_400.0
@@ -21,13 +19,17 @@ _PARTS: Final = {"GPU": "gpu", "NIC": "nic", "Parameter Plane Cable": "nic"}
 _EVENTS: Final = ("fault_start", "fault_end")
 
 
-def load(path: Path) -> list[Outage]:
-    """Read and check a trace; InputError with the first thing that is wrong. What has no end ends with the trace."""
+def load(name: str) -> list[Outage]:
+    """Read and check a trace, a file or `-`; InputError with the first thing that is wrong.
+
+    What has no end ends with the trace.
+    """
     try:
-        with path.open("rb") as stream:
+        with output.opened(name, "FILE") as stream:
             raw = stream.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}: must be a trace that can be read (FILE)") from None
+        raise InputError(f"{name!r}: {error.strerror}: must be a trace that can be read (FILE)") from None
+    path = "stdin" if name == "-" else name
     if len(raw) > _MAX_BYTES:
         raise SpecError(f"{path}:1: must be at most {_MAX_BYTES >> 20} MiB long")
     try:
@@ -36,7 +38,7 @@ def load(path: Path) -> list[Outage]:
         raise SpecError(f"{path}:{getattr(error, 'lineno', 1)}: must be JSON: {error}") from None
     if not isinstance(events, list) or not events:
         raise SpecError(f"{path}:1: must be a list of events")
-    return _outages([_checked(event, f"{path}: event {number}") for number, event in enumerate(events)], str(path))
+    return _outages([_checked(event, f"{path}: event {number}") for number, event in enumerate(events)], path)
 
 
 def _checked(event: Any, where: str) -> dict[str, Any]:

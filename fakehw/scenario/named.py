@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.resources
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fakehw import output, parser
 from fakehw.errors import InputError
 from fakehw.scenario import fault_log, script
+from fakehw.tree import selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,22 +27,24 @@ def from_gallery(name: str) -> script.Scenario:
     return script.load(gallery()[name], name=name)
 
 
-def load(name: str, *, devices: Sequence[str] = ()) -> script.Scenario | fault_log.FaultLog:
+def load(name: str, *, devices: Sequence[str] = (), root: Path | None = None) -> script.Scenario | fault_log.FaultLog:
     """Return the scenario or fault log (.csv) in a file, that of standard input (-), or the one of the gallery.
 
-    `devices` are patterns that take the place of those in every step.
+    `devices` are patterns that take the place of those in every step; they may begin with the tree's `root`.
     """
     found = _load(name)
     if not devices:
         return found
     if not isinstance(found, script.Scenario):
-        raise InputError(f"{name}: a fault log names its own devices (--devices)")
-    return found.on(devices)
+        raise InputError(f"{name!r}: a fault log names its own devices (--devices)")
+    return found.on(devices if root is None else [selection.below(text, root) for text in devices])
 
 
 def _load(name: str) -> script.Scenario | fault_log.FaultLog:
     if name == "-":
-        return script.read(output.given("FILE -"), source="stdin")
+        raw = output.given("FILE -").read(fault_log.MAX_BYTES + 1)
+        read = fault_log.read if fault_log.is_one(raw) else script.read
+        return read(io.BytesIO(raw), source="stdin")
     path = Path(name)
     if path.suffix.lower() == ".csv":
         return fault_log.load(path, name=name)
@@ -49,5 +53,5 @@ def _load(name: str) -> script.Scenario | fault_log.FaultLog:
     if "/" not in name and not path.exists():
         suggestion = parser.did_you_mean(name, gallery())
         rule = "must be a scenario file, or a name of `fakehw scenario list`"
-        raise InputError(f"{name}: No such file or directory: {rule}{suggestion}")
+        raise InputError(f"{name!r}: No such file or directory: {rule}{suggestion} (FILE)")
     return script.load(path, name=name)

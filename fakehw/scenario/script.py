@@ -84,9 +84,8 @@ def load(path: Path, *, name: str) -> Scenario:
         with path.open("rb") as stream:
             return read(stream, source=name)
     except OSError as error:
-        raise InputError(
-            f"{name}: {error.strerror}: must be a scenario file, or a name of `fakehw scenario list`"
-        ) from None
+        rule = "must be a scenario file, or a name of `fakehw scenario list`"
+        raise InputError(f"{name!r}: {error.strerror}: {rule} (FILE)") from None
 
 
 def read(stream: BinaryIO, *, source: str) -> Scenario:

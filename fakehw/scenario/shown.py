@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import time
 from typing import TYPE_CHECKING, Final
@@ -53,8 +52,7 @@ def summary(receipts: Sequence[Receipt]) -> str:
 
 def text_line(receipt: Receipt) -> str:
     """Return a receipt for people."""
-    written = datetime.datetime.fromtimestamp(receipt.written_at).astimezone()
-    parts = [f"{written:%H:%M:%S.%f}"[:-3], f"{receipt.change.step:<10}", str(receipt.change)]
+    parts = [durations.timestamp(receipt.written_at), f"{receipt.change.step:<10}", str(receipt.change)]
     if receipt.problem:
         parts.append(f"| not written: {receipt.problem}")
     for name, word in (("seen", "seen"), ("landed", "landed")):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from fakehw import layout, resource_name
+from fakehw import layout, output, parser, resource_name
 from fakehw.errors import InputError, SpecError
 from fakehw.spec import document, entries, node_labels, profiles, ranges, rules, schema
 
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from fakehw.spec.topology import Topology
 
 
-def load_topology(path: Path | str, *, host: str | None = None) -> Topology:
-    """Read and check a spec, a file or a built-in profile; InputError with one line for each error.
+def load_topology(path: Path | str, *, host: str | None = None, flag: str = "--spec") -> Topology:
+    """Read and check a spec: a file, `-` for standard input, or a built-in profile; InputError with a line an error.
 
-    `host` keeps its nodes and those with no host.
+    `host` keeps its nodes and those with no host; `flag` is what named the spec.
     """
     try:
-        with profiles.find(path).open("rb") as stream:
-            return read_topology(stream, source=str(path), host=host)
+        with output.opened(profiles.find(path), flag) as stream:
+            return read_topology(stream, source="stdin" if str(path) == "-" else str(path), host=host)
     except OSError as error:
-        rule = f"must be a file that can be read, or one of {', '.join(profiles.names())}"
-        raise InputError(f"{path}: {error.strerror}: {rule} (--spec, FAKEHW_SPEC)") from None
+        suggestion = parser.did_you_mean(str(path), profiles.names())
+        rule = f"must be a file that can be read, or one of {', '.join(profiles.names())}{suggestion}"
+        raise InputError(f"{str(path)!r}: {error.strerror}: {rule} ({flag})") from None
 
 
 def read_topology(stream: BinaryIO, *, source: str, host: str | None = None) -> Topology:

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from fakehw import parser
 from fakehw.errors import InputError
 from fakehw.layout import TreePath
 
@@ -48,7 +49,7 @@ Wanted = TreePath | Pattern
 
 def parse(text: str, *, root: Path | None = None) -> Wanted:
     """Return what a person wrote; ValueError says the broken rule. A path below `root` loses what is before it."""
-    text = _below(text, root) if root is not None else text
+    text = below(text, root) if root is not None else text
     parts = tuple(text.removeprefix("/").rstrip("/").split("/"))
     if not _GLOB.search(text):
         return TreePath.parse("/".join(parts))
@@ -57,7 +58,8 @@ def parse(text: str, *, root: Path | None = None) -> Wanted:
     return Pattern(parts)
 
 
-def _below(text: str, root: Path) -> str:
+def below(text: str, root: Path) -> str:
+    """Return what a person wrote without the root of the tree before it, as a shell completes a path."""
     for name in (str(root), str(root.absolute()), str(root.resolve())):
         if name != "/" and (text == name or text.startswith(f"{name}/")):
             return text[len(name) :].lstrip("/")
@@ -104,6 +106,13 @@ def covers(wanted: Wanted, device: TreePath) -> bool:
     depth = len(wanted.parts)
     above = TreePath(device.node, device.class_name if depth > 1 else None, device.number if depth > 2 else None)
     return wanted == above if isinstance(wanted, TreePath) else wanted.fits(above)
+
+
+def nearest(wanted: Wanted, known: Iterable[TreePath]) -> str:
+    """Return what to end an error with about a place that is not there: the one that may have been meant."""
+    name = "/".join(wanted.parts)
+    names = dict.fromkeys("/".join(path.parts[: len(wanted.parts)]) for path in known)
+    return parser.did_you_mean(name, names) or ": `fakehw list` shows what there is"
 
 
 def parse_all(texts: Iterable[str], *, root: Path | None = None) -> list[Wanted]:

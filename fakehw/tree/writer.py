@@ -332,7 +332,8 @@ class FakeTree:
             with directory.opened_below(root_fd, path.parts):
                 pass
         except FileNotFoundError:
-            raise InputError(f"{path}: no such {kind} in {self.root}: `fakehw list` shows what there is") from None
+            hint = selection.nearest(path, selection.places(snapshot.read_root(root_fd)))
+            raise InputError(f"{path}: no such {kind} in {self.root}{hint}") from None
         except NotADirectoryError:
             raise InputError(
                 f"{path}: is not a directory in {self.root}: must be a {kind}, and not behind a link"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from typing import TYPE_CHECKING
 
-from fakehw import layout
+from fakehw import durations, layout
 from fakehw.layout import Health
 from fakehw.view.follower import Follower, Happening
 
@@ -50,7 +49,7 @@ def text_line(happening: Happening, _: Follower) -> str:
     was, now = _words(happening)
     health = now if was == now else f"{was} -> {now}"
     reason = happening.now.reason if happening.now else ""
-    return f"{_timestamp(happening.at)}  {happening.path}  {health}{f': {reason}' if reason else ''}"
+    return f"{durations.timestamp(happening.at)}  {happening.path}  {health}{f': {reason}' if reason else ''}"
 
 
 def json_line(happening: Happening, follower: Follower) -> str:
@@ -58,7 +57,7 @@ def json_line(happening: Happening, follower: Follower) -> str:
     was, now = _words(happening)
     return json.dumps(
         {
-            "timestamp": _timestamp(happening.at),
+            "timestamp": durations.timestamp(happening.at),
             "path": str(happening.path),
             "id": happening.path.id,
             "resource": follower.resource_of(happening.path),
@@ -84,7 +83,3 @@ def _changed_at(root: Path, path: TreePath) -> float:
         return root.joinpath(*path.parts, "health").lstat().st_mtime
     except OSError:
         return 0.0
-
-
-def _timestamp(at: float) -> str:
-    return datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw import parser
 from fakehw.cli import carry_out
+from fakehw.commands import completion
 from fakehw_fleet.commands import demo, down, export, orders, play, up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS: Final = (up, down, orders, play, export, demo)
+COMMANDS: Final = (up, down, orders, play, export, demo, completion)
 """In the order in which help lists them."""
 
 _DESCRIPTION: Final = """\

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from fakehw_plugin import config, errors, logs, process
+from fakehw_plugin.offer import Api
 from kubeletapi.deviceplugin.v1beta1 import constants
 from kubeletapi.dra import constants as dra
 
@@ -38,7 +41,11 @@ class Flag(NamedTuple):
     parse: Callable[..., Any]
     metavar: str
     help: str
+    words: tuple[str, ...] = ()
+    """What a shell may complete it with."""
 
+
+_BOOL: Final = ("true", "false")
 
 FLAGS: Final = (
     Flag("--root", "FAKEHW_ROOT", "/fakehw", config.absolute_path, "DIR", "the tree of devices"),
@@ -64,7 +71,7 @@ FLAGS: Final = (
     ),
     Flag(
         "--api", "FAKEHW_API", "device-plugin", config.api, "NAME",
-        "device-plugin or dra: what serves the classes that have no file api of their own",
+        "device-plugin or dra: what serves the classes that have no file api of their own", tuple(Api),
     ),
     Flag(
         "--kubeconfig", "FAKEHW_KUBECONFIG", "", config.text_of, "FILE",
@@ -87,36 +94,42 @@ FLAGS: Final = (
         "address of /metrics, /healthz and /readyz, such as :9115; empty: off",
     ),
     Flag(
-        "--reconcile", "FAKEHW_RECONCILE", "60", config.duration, "SECONDS",
+        "--reconcile", "FAKEHW_RECONCILE", "60s", config.duration, "DURATION",
         "read the whole tree this often, in case an event was lost; 0: never",
     ),
     Flag(
-        "--quiet", "FAKEHW_QUIET", "0.005", config.duration, "SECONDS",
+        "--quiet", "FAKEHW_QUIET", "5ms", config.duration, "DURATION",
         "shortest time between two lists in a storm of changes",
     ),
     Flag(
-        "--vanished-grace", "FAKEHW_VANISHED_GRACE", "30", config.duration, "SECONDS",
+        "--vanished-grace", "FAKEHW_VANISHED_GRACE", "30s", config.duration, "DURATION",
         "list an unplugged device as Unhealthy for this long if nobody can say who holds it",
     ),
     Flag(
         "--pre-start-check", "FAKEHW_PRE_START_CHECK", "false", config.boolean, "BOOL",
-        "have the kubelet ask before each container start whether its devices are still healthy",
+        "have the kubelet ask before each container start whether its devices are still healthy", _BOOL,
     ),
     Flag(
         "--rpc-faults", "FAKEHW_RPC_FAULTS", "false", config.boolean, "BOOL",
         "delay, fail, hang or drop calls as files in CLASS/rpc say (docs/tree.md), to test what is above a plugin",
+        _BOOL,
     ),
-    Flag("--log-level", "FAKEHW_LOG_LEVEL", "info", config.one_of(logs.LEVELS), "LEVEL", ", ".join(logs.LEVELS)),
+    Flag(
+        "--log-level", "FAKEHW_LOG_LEVEL", "info", config.one_of(logs.LEVELS), "LEVEL", ", ".join(logs.LEVELS),
+        logs.LEVELS,
+    ),
     Flag(
         "--device-metrics", "FAKEHW_DEVICE_METRICS", "false", config.boolean, "BOOL",
-        "serve series for each device too: health, reason, attributes that are numbers (docs/metrics.md)",
+        "serve series for each device too: health, reason, attributes that are numbers (docs/metrics.md)", _BOOL,
     ),
     Flag(
         "--log-format", "FAKEHW_LOG_FORMAT", "auto", config.one_of(logs.FORMATS), "FORMAT",
-        "auto (console on a terminal, else json), console or json",
+        "auto (console on a terminal, else json), console or json", logs.FORMATS,
     ),
 )  # fmt: skip  # one row a flag
 
+_SHELLS: Final = ("bash", "zsh", "fish", "powershell", "tcsh")
+_ARGUMENT_ERROR: Final = re.compile(r"argument ([^:]+): (.*)", re.DOTALL)
 _MAY_BE_EMPTY: Final = ("--host", "--kubeconfig", "--http", "--pod-resources", "--host-root")
 
 
@@ -128,8 +141,33 @@ class _Parser(argparse.ArgumentParser):
         if not _say(self.format_help(), file or sys.stdout):
             self.exit(1)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and say of what is not known what may have been meant."""
+        given, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], [flag.name for flag in FLAGS], n=1)
+            suggestion = f": did you mean {near[0]}?" if near else f": see {self.prog} --help"
+            raise errors.UsageError(f"{unknown[0]!r}: is not an argument of {self.prog}{suggestion}")
+        return given
+
     def error(self, message: str) -> Any:  # NoReturn in effect
-        raise errors.ConfigError(message, f"see {self.prog} --help", "command line")
+        argument = _ARGUMENT_ERROR.fullmatch(message)
+        raise errors.UsageError(f"{argument[2]} ({argument[1]})" if argument else message)
+
+
+class _Completion(argparse.Action):
+    """Prints the script by which a shell completes the flags."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, values: Any, __: object = None) -> None:
+        import shtab
+
+        kinds = {"DIR": shtab.DIRECTORY, "FILE": shtab.FILE, "SOCKET": shtab.FILE}
+        whole = _Parser(prog=parser.prog, description=parser.description, allow_abbrev=False)
+        for flag in FLAGS:
+            action = whole.add_argument(flag.name, metavar=flag.metavar, help=flag.help, choices=flag.words or None)
+            if flag.metavar in kinds:
+                action.complete = kinds[flag.metavar]  # type: ignore[attr-defined]  # where shtab looks for it
+        parser.exit(0 if _say(f"{shtab.complete(whole, shell=values)}\n", sys.stdout) else 1)
 
 
 class _Version(argparse.Action):
@@ -160,8 +198,16 @@ def parser() -> argparse.ArgumentParser:
     for flag in FLAGS:
         shown = f", default {flag.default}" if flag.default else ""
         parser.add_argument(flag.name, metavar=flag.metavar, help=f"{flag.help} [{flag.env}{shown}]".replace("%", "%%"))
+    parser.add_argument(
+        "--completion", metavar="SHELL", action=_Completion, type=_shell,
+        help="print the completion script of a shell (bash, zsh, fish, powershell, tcsh) and exit",
+    )  # fmt: skip  # one row a flag
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return parser
+
+
+def _shell(text: str) -> str:
+    return config.one_of(_SHELLS)(text, flag="--completion")
 
 
 def version() -> str:

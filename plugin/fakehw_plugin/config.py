@@ -24,6 +24,13 @@ _NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0
 """As the API server has it (apimachinery validation, NameIsDNSSubdomain)."""
 
 
+MAX_DURATION_S: Final = 86_400.0
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|ns|s|m|h|d)")
+_DURATION: Final = re.compile(rf"(?:{_PART.pattern})+")
+_SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+")
+_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
 class Config(NamedTuple):
     """What the plugin was told. Durations are in seconds."""
 
@@ -95,14 +102,16 @@ def domain(text: str, *, flag: str) -> str:
     return text
 
 
-def duration(text: str, *, flag: str, minimum: float = 0.0, maximum: float = 86_400.0) -> float:
-    """Return `text` as seconds between `minimum` and `maximum`."""
-    try:
+def duration(text: str, *, flag: str) -> float:
+    """Return `text`, a duration as Go writes it (`5ms`, `1m30s`) or a number of seconds, in seconds; at most a day."""
+    seconds = math.nan
+    if _SECONDS.fullmatch(text):
         seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not minimum <= seconds <= maximum:
-        raise errors.ConfigError(text, f"must be a number of seconds from {minimum:g} to {maximum:g}", flag)
+    elif _DURATION.fullmatch(text):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if not 0 <= seconds <= MAX_DURATION_S:
+        rule = "must be a duration such as 500ms, 3s or 1m30s, or a number of seconds, at most 24h"
+        raise errors.ConfigError(text, rule, flag)
     return seconds
 
 

@@ -23,6 +23,13 @@ class ConfigError(PluginError):
         super().__init__(f"{value!r}: {rule} ({flag})")
 
 
+class UsageError(ConfigError):
+    """The command line cannot be understood; the text says what, and what may have been meant."""
+
+    def __init__(self, text: str) -> None:
+        PluginError.__init__(self, text)
+
+
 class EndpointError(PluginError):
     """The plugin's own socket could not be bound or served."""
 

@@ -71,7 +71,8 @@ def _read(path: Path) -> Section:
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise errors.AccessError(f"{path}: cannot be read: {error}") from error
+        said = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
+        raise errors.AccessError(f"{path}: cannot be read: {said}") from error
     except yaml.YAMLError as error:
         raise errors.AccessError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
     if document is None:

@@ -6,7 +6,6 @@ breaks a rule. 130: Ctrl-C.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -25,6 +24,7 @@ from kubectl_fakehw import changing, showing
 from kubectl_fakehw.receipts import Level, summed
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from fakehw.view.listing import Record
@@ -129,10 +129,15 @@ def make_parser() -> parser.Parser:
         below, "run", "play a scenario, and put everything back afterwards, after Ctrl-C too", run=_play,
         examples=f"  {NAME} scenario run rolling-outage --dry-run",
     )  # fmt: skip  # the description stays on one line
-    play.add_argument("file", metavar="FILE", help="a scenario in YAML (docs/scenarios.md), or a name of the gallery")
+    play.add_argument(
+        "file",
+        metavar="FILE",
+        offer=scenario_command.offer(),
+        help="a scenario in YAML (docs/scenarios.md), a name of the gallery, or a fault log (CSV); - for stdin",
+    )
     scenario_command.add_devices(play)
     play.add_argument("--dry-run", action="store_true", help="print the timeline and touch nothing")
-    play.add_argument("--speed", metavar="TIMES", type=_positive, default=1.0, help="so many times as fast (default 1)")
+    scenario_command.add_speed(play)
     play.add_argument("--keep", action="store_true", help="leave the devices as the scenario left them")
     _add_where(play)
 
@@ -183,7 +188,11 @@ def _add_where(command: parser.Parser) -> None:
     command.add_argument("-l", "--selector", metavar="LABELS", default="", help="only nodes with these labels")
     command.add_argument("--root", metavar="DIR", type=Path, help="a tree on this machine in place of the nodes' own")
     command.add_argument(
-        "--parallel", metavar="N", type=_count, default=PARALLEL, help=f"nodes at once (default {PARALLEL})"
+        "--parallel",
+        metavar="N",
+        type=parser.whole_number(1, 1000),
+        default=PARALLEL,
+        help=f"nodes at once (default {PARALLEL})",
     )
 
 
@@ -233,7 +242,7 @@ def _add(commands: parser.Commands, name: str, help_text: str, *, run: Command, 
 def _completion(arguments: argparse.Namespace) -> int:
     whole = make_parser()
     whole.prog = "kubectl-fakehw"  # by which a shell knows it
-    output.say(completion.script(whole, arguments.shell, devices="kubectl-fakehw list -o name"))
+    output.say(completion.script(whole, arguments.shell))
     return 0
 
 
@@ -264,7 +273,20 @@ async def _list(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-async def _listed(places: Sequence[Place], reach: Reach, arguments: argparse.Namespace) -> tuple[list[Record], int]:
+async def device_names(arguments: argparse.Namespace) -> list[str]:
+    """Return the devices of all nodes, each name once."""
+    async with _reaching(arguments) as (places, reach, _):
+        found, _ = await _listed(places, reach, arguments, tell=lambda _: None)
+    return list(dict.fromkeys(record.path.removeprefix("/") for record in found if record.id))
+
+
+async def _listed(
+    places: Sequence[Place],
+    reach: Reach,
+    arguments: argparse.Namespace,
+    *,
+    tell: Callable[[str], None] = output.remark,
+) -> tuple[list[Record], int]:
     limit = asyncio.Semaphore(arguments.parallel)
 
     async def one(place: Place) -> list[Record] | None:
@@ -272,7 +294,7 @@ async def _listed(places: Sequence[Place], reach: Reach, arguments: argparse.Nam
             async with limit, asyncio.timeout(arguments.timeout), reach(place) as hand:
                 return [showing.record(told, place.node) for told in await hand.ask("list")]
         except (TreeError, TimeoutError) as error:
-            output.remark(f"{place.node}: {str(error) or f'no answer within {arguments.timeout:g} s'}")
+            tell(f"{place.node}: {str(error) or f'no answer within {arguments.timeout:g} s'}")
             return None
 
     parts = await asyncio.gather(*map(one, places))
@@ -393,10 +415,13 @@ async def _play(arguments: argparse.Namespace) -> int:
 
 @contextlib.asynccontextmanager
 async def _client(arguments: argparse.Namespace) -> AsyncIterator[Client]:
-    from kubeapi import kubeconfig
+    from kubeapi import errors, kubeconfig
     from kubeapi.client import Client
 
-    access = kubeconfig.find(arguments.kubeconfig, context=arguments.context)
+    try:
+        access = kubeconfig.find(arguments.kubeconfig, context=arguments.context)
+    except errors.AccessError as error:
+        raise InputError(f"{error} (--kubeconfig)") from None
     connections = arguments.parallel if "parallel" in arguments else 8
     async with Client(access, connections=connections, retry_for_s=_RETRY_FOR_S, user_agent="kubectl-fakehw") as client:
         yield client
@@ -426,16 +451,3 @@ async def _reaching(
 def _confirm_lines(text: str) -> None:
     for line in text.splitlines():
         output.confirm(line)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1 to 1000")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < (value := float(text)) <= 1000:
-            return value
-    raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0, at most 1000")

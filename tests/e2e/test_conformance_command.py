@@ -68,15 +68,15 @@ def test_a_broken_plugin_ends_in_1_and_both_files_name_the_check(tmp_path: Path)
     [
         ([], "give a COMMAND after --, or --plugin-dir for a plugin that runs already"),
         (["--mend", "true", "--", "true"], "--mend needs --break"),
-        (["--resources", "dongle", "--", "true"], "--resources: 'dongle' is not an extended resource name (contract REG-10)"),
+        (["--resources", "dongle", "--", "true"], "'dongle': must be an extended resource name, contract REG-10 (--resources)"),
         (["--private-mount", "--plugin-dir", "/tmp/x", "--", "true"], "--private-mount needs a COMMAND and no --plugin-dir"),
-        (["--brif"], "unrecognized arguments: --brif: see fakehw-conformance --help"),
-        (["my-plugin", "--flag", "x"], "--flag: is it the plugin's own? Then put -- before its command: -- my-plugin ..."),
+        (["--brif"], "'--brif': is not an option of fakehw-conformance: did you mean --brief?"),
+        (["my-plugin", "--flag", "x"], "'--flag': is not an option of fakehw-conformance: is it the plugin's own? Then put -- before its command: -- my-plugin ..."),
         (
             ["--quiet", "soon"],
-            "argument --quiet: 'soon': must be a number of seconds, more than 0 and less than a day: see fakehw-conformance --help",
+            "'soon': must be a duration such as 500ms, 3s or 1m30s, or a number of seconds, above 0 and less than 24h (--quiet)",
         ),
-        (["--", "/no/such/plugin"], "[Errno 2] No such file or directory: '/no/such/plugin'"),
+        (["--", "/no/such/plugin"], "'/no/such/plugin': No such file or directory"),
     ],
 )  # fmt: skip  # one row a mistake
 def test_a_wrong_use_is_one_line_and_exit_code_2(
@@ -91,9 +91,9 @@ def test_a_wrong_use_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("{tmp}/no/x.json", "--json: there is no directory {tmp}/no"),
-        ("{tmp}", "--json: {tmp} is a directory"),
-        ("{tmp}/x.xml", "--json and --junit: both would be written to {tmp}/x.xml"),
+        ("{tmp}/no/x.json", "'{tmp}/no/x.json': there is no directory {tmp}/no (--json)"),
+        ("{tmp}", "'{tmp}': is a directory: must be a file to write (--json)"),
+        ("{tmp}/x.xml", "'{tmp}/x.xml': both would be written there (--json, --junit)"),
     ],
 )
 def test_a_report_that_cannot_be_written_is_told_before_anything_is_run(

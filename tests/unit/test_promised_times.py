@@ -54,4 +54,4 @@ def test_it_is_what_was_promised(what: str) -> None:
 def test_defaults_are_what_the_flags_say() -> None:
     defaults = {flag.name: flag.default for flag in cli.FLAGS}
 
-    assert (defaults["--reconcile"], defaults["--quiet"], defaults["--vanished-grace"]) == ("60", "0.005", "30")
+    assert (defaults["--reconcile"], defaults["--quiet"], defaults["--vanished-grace"]) == ("60s", "5ms", "30s")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fakehw import durations, layout
+from fakehw import durations, layout, output, parser
 from fakehw.errors import InputError
 from fakehw.spec import document, schema
 
@@ -68,12 +68,12 @@ def load(name: str) -> Figures:
     if "/" not in name and not path.exists() and known.exists():
         path = known
     try:
-        with path.open("rb") as stream:
+        with output.opened(path, "--figures") as stream:
             raw = stream.read(document.MAX_BYTES + 1)
     except OSError as error:
-        rule = f"must be a file that can be read, or one of {', '.join(names())}"
-        raise InputError(f"{name}: {error.strerror}: {rule} (--figures)") from None
-    return read(raw, source=name)
+        rule = f"must be a file that can be read, or one of {', '.join(names())}{parser.did_you_mean(name, names())}"
+        raise InputError(f"{name!r}: {error.strerror}: {rule} (--figures)") from None
+    return read(raw, source="stdin" if name == "-" else name)
 
 
 def read(raw: bytes, *, source: str) -> Figures:

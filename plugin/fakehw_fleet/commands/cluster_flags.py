@@ -7,11 +7,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from fakehw import parser
+from fakehw.commands import topology as topology_command
 from fakehw.errors import InputError
+from fakehw.spec import check, rules
+from fakehw_fleet import resized
 from fakehw_fleet import state as states
 
 if TYPE_CHECKING:
-    from fakehw import parser
+    from fakehw.spec.topology import Topology
     from kubeapi.access import Access
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
@@ -23,6 +27,28 @@ def add(command: parser.Parser) -> None:
         "--context", metavar="NAME", default="", help="the kubeconfig's context (default: its current)"
     )
     add_name(command)
+
+
+def add_spec(command: parser.Parser) -> None:
+    """Add the topology whose nodes are meant, and how many of them."""
+    command.add_argument(
+        "spec",
+        metavar="SPEC",
+        offer=topology_command.offer(),
+        help="a topology in YAML, - for stdin, or a name that `fakehw topology show` knows",
+    )
+    command.add_argument(
+        "--nodes",
+        metavar="NUMBER",
+        type=parser.whole_number(1, rules.MAX_NODES),
+        help="so many nodes in the spec's range, whatever it says",
+    )
+
+
+def topology(arguments: argparse.Namespace) -> Topology:
+    """Return the topology that is meant."""
+    loaded = check.load_topology(arguments.spec, flag="SPEC")
+    return loaded if arguments.nodes is None else resized.resized(loaded, arguments.nodes, source=arguments.spec)
 
 
 def add_name(command: parser.Parser) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
 from fakehw.errors import FakehwError, InputError
-from fakehw.spec import check, rules
-from fakehw_fleet import kwok, resized
+from fakehw_fleet import kwok
 from fakehw_fleet.commands import cluster_flags
 from fakehw_fleet.members import members_of, owners
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Collection, Mapping
 
     from fakehw.view.follower import Follower
@@ -36,9 +35,8 @@ def add(commands: parser.Commands) -> None:
         run=run,
         examples=_EXAMPLES,
     )
-    command.add_argument("spec", metavar="SPEC", help="a topology, as `fakehw-fleet up` takes it")
+    cluster_flags.add_spec(command)
     command.add_argument("--kwok", action="store_true", required=True, help="for KWOK, the only one so far")
-    command.add_argument("--nodes", metavar="NUMBER", type=_count, help="so many nodes in the spec's range")
     command.add_argument(
         "--watch", action="store_true", help="patch the Nodes of a cluster as the tree at --root changes"
     )
@@ -50,9 +48,7 @@ def add(commands: parser.Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the Nodes, or watch over them."""
-    topology = check.load_topology(arguments.spec)
-    if arguments.nodes is not None:
-        topology = resized.resized(topology, arguments.nodes, source=arguments.spec)
+    topology = cluster_flags.topology(arguments)
     members = members_of(topology)
     if not arguments.watch:
         for member in members:
@@ -107,9 +103,3 @@ def _counts(
             capacity[resource] = capacity.get(resource, 0) + 1
             allocatable[resource] = allocatable.get(resource, 0) + (sight.health == "healthy")
     return found
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= rules.MAX_NODES:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1 to {rules.MAX_NODES}")
-    return int(text)

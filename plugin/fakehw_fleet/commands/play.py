@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
+from fakehw.commands import scenario
 from fakehw.errors import FakehwError, InputError
 from fakehw_fleet.commands import cluster_flags
 
@@ -35,8 +36,10 @@ def add(commands: parser.Commands) -> None:
         run=run,
         examples=_EXAMPLES,
     )
-    command.add_argument("file", metavar="FILE", help="as `fakehw scenario run` takes it")
-    command.add_argument("--speed", metavar="TIMES", type=float, default=1.0, help="so many times as fast (default 1)")
+    command.add_argument(
+        "file", metavar="FILE", offer=scenario.offer(), help="as `fakehw scenario run` takes it; - for stdin"
+    )
+    scenario.add_speed(command)
     command.add_argument("--kubeconfig", metavar="FILE", default="", help="the cluster's (default: as kubectl)")
     cluster_flags.add(command)
     command.add_argument("--root", metavar="DIR", type=Path, help="the fleet's tree (default: in its state directory)")

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw import durations, output, parser
 from fakehw.errors import FakehwError, InputError
-from fakehw.spec import check
-from fakehw_fleet import resized
 from fakehw_fleet import state as states
 from fakehw_fleet.commands import cluster_flags
 from fakehw_fleet.members import served_by_dra
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 _EVERY_S: Final = 0.5
 """Between two looks at all nodes."""
-_MAX_NODES: Final = 10_000
 _ROOM: Final = 1 << 30
 _LOG: Final = "plugin.log"
 _EXAMPLES: Final = """\
@@ -53,12 +50,7 @@ def add(commands: parser.Commands) -> None:
         run=run,
         examples=_EXAMPLES,
     )
-    command.add_argument(
-        "spec", metavar="SPEC", help="a topology in YAML, - for stdin, or a name that `fakehw topology show` knows"
-    )
-    command.add_argument(
-        "--nodes", metavar="NUMBER", type=_count, help="so many nodes in the spec's range, whatever it says"
-    )
+    cluster_flags.add_spec(command)
     command.add_argument(
         "--root", metavar="DIR", type=Path, help="where the tree is to be, and to stay (default: in a temporary place)"
     )
@@ -66,10 +58,9 @@ def add(commands: parser.Commands) -> None:
     command.add_argument(
         "--pods",
         metavar="FILE",
-        type=Path,
         action="append",
         default=[],
-        help="pods to run, as local processes; may be given several times",
+        help="pods to run, as local processes, - for stdin; may be given several times",
     )
     command.add_argument(
         "--kubeconfig",
@@ -105,7 +96,7 @@ def add(commands: parser.Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Bring it up, and take it down whatever happens."""
-    topology = _topology(arguments)
+    topology = cluster_flags.topology(arguments)
     if arguments.kubeconfig is None:
         for resource in served_by_dra(topology):
             output.remark(f"{resource}: is served by DRA, which needs a cluster (--kubeconfig): it is not advertised")
@@ -214,27 +205,13 @@ async def _show(arguments: argparse.Namespace, fleet: LocalFleet | ClusterFleet)
             await asyncio.sleep(_EVERY_S)
 
 
-def _topology(arguments: argparse.Namespace) -> Topology:
-    if arguments.spec == "-":
-        topology = check.read_topology(output.given("SPEC -"), source="stdin")
-    else:
-        topology = check.load_topology(arguments.spec)
-    if arguments.nodes is not None:
-        topology = resized.resized(topology, arguments.nodes, source=arguments.spec)
-    return topology
-
-
-def _read(path: Path) -> str:
+def _read(name: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with output.opened(name, "--pods") as stream:
+            return stream.read().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}: must be a file of pods (--pods)") from None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _MAX_NODES:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1 to {_MAX_NODES}")
-    return int(text)
+        said = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise InputError(f"{name!r}: {said}: must be a file of pods (--pods)") from None
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from fakekubelet.apiserver import slice_rules
 from fakekubelet.conformance import (
@@ -21,6 +21,16 @@ from fakekubelet.conformance import (
     procedure,
     report,
     subject,
+)
+from fakekubelet.conformance.command_line import (
+    SHELLS,
+    Completion,
+    Parser,
+    UsageError,
+    Version,
+    did_you_mean,
+    duration,
+    one_of,
 )
 from fakekubelet.conformance.dra import catalogue as dra_catalogue
 from fakekubelet.conformance.dra import settings as dra_settings
@@ -81,30 +91,9 @@ _STDOUT = Path("-")
 APIS = ("device-plugin", "dra")
 
 
-class UsageError(Exception):
-    """The command cannot do what it is asked to."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports what it cannot parse in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}: see {self.prog} --help")
-
-
-class _Version(argparse.Action):
-    """Looks the version up only when it is asked for: that reads files."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib import metadata
-
-        sys.stdout.write(f"{parser.prog} {metadata.version('fakehw')}\n")
-        parser.exit()
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of the command line."""
-    made = _Parser(
+    made = Parser(
         prog="fakehw-conformance",
         description=DESCRIPTION,
         epilog=EPILOG,
@@ -113,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("command", nargs="*", metavar="COMMAND", help="the plugin and its arguments, after --")
-    add("--api", choices=APIS, default=APIS[0], help="what is tested (default device-plugin)")
+    add("--api", choices=APIS, type=one_of(APIS), default=APIS[0], help="what is tested (default device-plugin)")
     add(
         "--driver",
         default="",
@@ -132,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--kubelet",
         choices=[str(mode) for mode in Mode],
+        type=one_of(map(str, Mode)),
         default="1.36",
         help="which one (default %(default)s)",
     )
@@ -140,8 +130,8 @@ def parser() -> argparse.ArgumentParser:
         add(
             f"--{name}-limit" if name not in ("absent", "quiet") else f"--{name}",
             dest=f"limit_{name}",
-            type=_seconds,
-            metavar="SECONDS",
+            type=duration,
+            metavar="DURATION",
             help=_limit_help(name),
         )
     add(
@@ -154,7 +144,14 @@ def parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="print the checks as Markdown and exit")
     add("--explain", metavar="FACT", help="print a fact of the contract, or those of a check, and exit")
     add("--no-progress", action="store_true", help="do not say on standard error what is being done")
-    add("--version", action=_Version, nargs=0, help="print the version and exit")
+    add(
+        "--completion",
+        metavar="SHELL",
+        action=Completion,
+        type=one_of(SHELLS),
+        help="print the completion script of a shell (bash, zsh, fish, powershell, tcsh) and exit",
+    )
+    add("--version", action=Version, nargs=0, help="print the version and exit")
     return made  # fmt: skip  # one option a line where it fits
 
 
@@ -162,7 +159,7 @@ def _limit_help(name: str) -> str:
     parts = []
     for texts, limits, only in ((_LIMITS, Limits(), ""), (_DRA_LIMITS, dra_settings.Limits(), "dra: ")):
         if name in texts:
-            parts.append(f"{only}{texts[name]} (default {getattr(limits, f'{name}_s'):g})")
+            parts.append(f"{only}{texts[name]} (default {getattr(limits, f'{name}_s'):g}s)")
     return "; ".join(parts)
 
 
@@ -180,22 +177,12 @@ def _limits(given: argparse.Namespace, names: Mapping[str, str]) -> dict[str, fl
     return {f"{name}_s": value for name, value in wanted.items()}
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 86400:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a number of seconds, more than 0 and less than a day")
-    return value
-
-
 def _settings(given: argparse.Namespace, plugin_dir: Path) -> Settings:
     limits = dataclasses.replace(Limits(), **_limits(given, _LIMITS))
     resources = tuple(name for name in given.resources.split(",") if name)
     for name in resources:
         if not resource_name.is_extended(name):
-            raise UsageError(f"--resources: {name!r} is not an extended resource name (contract REG-10)")
+            raise UsageError(f"{name!r}: must be an extended resource name, contract REG-10 (--resources)")
     return Settings(
         command=tuple(given.command),
         plugin_dir=plugin_dir,
@@ -215,7 +202,7 @@ def _driver_settings(given: argparse.Namespace, root: Path) -> dra_settings.Sett
     if not given.command:
         raise UsageError("give a COMMAND after --: a driver that runs already has another API server")
     if given.driver and any(slice_rules.driver_name(given.driver, "")):
-        raise UsageError(f"--driver: {given.driver!r} is no name of a driver (contract DRA-2)")
+        raise UsageError(f"{given.driver!r}: must be the name of a driver, contract DRA-2 (--driver)")
     runtime = Path(dra_constants.CDI_DIR)
     return dra_settings.Settings(
         command=tuple(given.command),
@@ -240,7 +227,8 @@ def _explained(wanted: str) -> str:
     numbers = [number for check in named for number in check.facts] or [wanted.upper()]
     missing = [number for number in numbers if number not in known]
     if missing:
-        raise UsageError(f"--explain: {missing[0]} is no fact of the contract and no check; see --list")
+        suggestion = did_you_mean(missing[0], [*known, *(check.name for check in checks)]) or ": see --list"
+        raise UsageError(f"{wanted!r}: must be a fact of the contract or a check{suggestion} (--explain)")
     claims = [f"{check.name}: {check.claim}" for check in named]
     return "\n\n".join([*claims, *(known[number] for number in dict.fromkeys(numbers))])
 
@@ -260,16 +248,17 @@ def _check_reports(given: argparse.Namespace) -> None:
     }
     for option, path in paths.items():
         if path.is_dir():
-            raise UsageError(f"--{option}: {path} is a directory")
+            raise UsageError(f"{str(path)!r}: is a directory: must be a file to write (--{option})")
         if not path.parent.is_dir():
-            raise UsageError(f"--{option}: there is no directory {path.parent}")
+            raise UsageError(f"{str(path)!r}: there is no directory {path.parent} (--{option})")
         if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise UsageError(f"--{option}: {path} cannot be written")
+            raise UsageError(f"{str(path)!r}: cannot be written (--{option})")
         is_lost = given.private_mount and not private_mount.is_inside()
         if is_lost and path.absolute().is_relative_to(private_mount.covered()):
-            raise UsageError(f"--{option}: {path} would be lost: --private-mount covers {private_mount.covered()}")
+            rule = f"would be lost: --private-mount covers {private_mount.covered()}"
+            raise UsageError(f"{str(path)!r}: {rule} (--{option})")
     if len(paths) == 2 and given.json.absolute() == given.junit.absolute() and not given.json.is_char_device():
-        raise UsageError(f"--json and --junit: both would be written to {given.json}")
+        raise UsageError(f"{str(given.json)!r}: both would be written there (--json, --junit)")
 
 
 def run(settings: Settings | dra_settings.Settings, progress: Callable[[str], None]) -> Evidence | DraEvidence:
@@ -279,7 +268,9 @@ def run(settings: Settings | dra_settings.Settings, progress: Callable[[str], No
             return endings.run(_run_driver(settings, progress))
         _check_directory(settings.plugin_dir)
         return endings.run(procedure.run(settings, progress))
-    except (OSError, subject.HookError) as error:
+    except OSError as error:
+        raise UsageError(f"{error.filename!r}: {error.strerror}" if error.filename else str(error)) from error
+    except subject.HookError as error:
         raise UsageError(str(error)) from error
 
 
@@ -317,13 +308,14 @@ def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     temporary: str | None = None
     try:
-        given, unknown = parser().parse_known_args(words)
-        if unknown and given.command:
-            raise UsageError(
-                f"{unknown[0]}: is it the plugin's own? Then put -- before its command: -- {given.command[0]} ..."
-            )
+        known = parser()
+        given, unknown = known.parse_known_args(words)
         if unknown:
-            raise UsageError(f"unrecognized arguments: {' '.join(unknown)}: see fakehw-conformance --help")
+            options = [name for action in known.added for name in action.option_strings if name.startswith("--")]
+            suggestion = did_you_mean(unknown[0].partition("=")[0], options)
+            if given.command and not suggestion:
+                suggestion = f": is it the plugin's own? Then put -- before its command: -- {given.command[0]} ..."
+            raise UsageError(f"{unknown[0]!r}: is not an option of fakehw-conformance{suggestion}")
         is_dra = given.api == "dra"
         if given.explain is not None:
             print(_explained(given.explain))  # noqa: T201 - what the option is for
