@@ -71,7 +71,7 @@ pictures: $(VENV)/.dev ## Draw the pictures of the documentation anew (docs/pict
 
 ##@ Cluster (kind and Docker to make one; kubectl and any cluster for the rest: docs/deploy.md)
 
-export NODE KUBELET_DIR POD_IMAGE TOPOLOGY_POLICY IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON COMPONENTS TREE KUBELET_ROOT TOPOLOGY API PODS
+export NODE KUBELET_DIR POD_IMAGE KUBELET_RESTART_WITH RUNTIME_SOCKET IMAGE CLUSTER KUBECONFIG ENGINE BASE BUILD_FLAGS OVERLAY NODE1 NODE2 DEV REASON TREES TIMEOUT KUBELET_RESTART PYTHON COMPONENTS TREE KUBELET_ROOT TOPOLOGY API PODS
 
 cluster: ## Make a kind cluster with two workers (CLUSTER=kind)
 	@hack/cluster.sh cluster
@@ -104,10 +104,10 @@ e2e: $(VENV)/.dev ## Drive the cluster through the whole story, with timings (AP
 	@hack/cluster.sh e2e
 
 fidelity: $(VENV)/.dev ## Try on a real kubelet what tests try on the fake one, as root on its node (API=dra; docs/fake-kubelet.md)
-	$(BIN)/python -m pytest -m cluster --numprocesses 0 -o log_cli=false tests/fidelity$(if $(filter dra,$(API)),_dra) $(TESTS)
+	@$(BIN)/python -m $(if $(filter dra,$(API)),pytest -m cluster --numprocesses 0 -o log_cli=false tests/fidelity_dra,hack.fidelity) $(TESTS)
 
 kubernetes-row: $(VENV)/.dev ## Run e2e and fidelity on the cluster in KUBECONFIG and write its row into docs/fake-kubelet.md
-	@$(BIN)/python hack/kubernetes_row.py
+	@$(BIN)/python -m hack.kubernetes_row $(TESTS)
 
 image-size: ## Show what the image weighs, layer by layer
 	@hack/cluster.sh image-size

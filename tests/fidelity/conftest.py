@@ -25,12 +25,13 @@ async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
             _expect(request, played.release)
             yield played
     else:
-        from tests.fidelity.real import TOPOLOGY_POLICY, real_node
+        from tests.fidelity.real import KUBELET_RESTART, KUBELET_RESTART_WITH, real_node
 
-        if policy != TOPOLOGY_POLICY:
-            pytest.skip(f"the kubelet's topology policy is {TOPOLOGY_POLICY} (TOPOLOGY_POLICY), and has to be {policy}")
+        needs_flag = policy != "none" or request.node.get_closest_marker("needs_flag")
+        if needs_flag and not (KUBELET_RESTART_WITH and KUBELET_RESTART):
+            pytest.skip("KUBELET_RESTART_WITH does not say how to start the kubelet of {node} with {flag}")
 
-        async with real_node() as served:
+        async with real_node(policy) as served:
             _expect(request, served.release)
             yield served
 

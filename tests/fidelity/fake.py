@@ -12,7 +12,7 @@ from typing import Any
 
 from fakekubelet import FakeKubelet, ManualClock, Mode, pod
 from fakekubelet.kubelet import pod_status
-from tests.fidelity.node import DEADLINE_S, Node, Seen, remove_all
+from tests.fidelity.node import DEADLINE_S, NO_IMAGE, Node, Seen, remove_all
 
 MODE = os.environ.get("FIDELITY_MODE") or str(Mode.V1_36)
 """The release that is played; hack/kubernetes_row.py sets the real one's."""
@@ -100,7 +100,8 @@ class FakeNode(Node):
             if not container.is_sidecar:
                 self._kubelet.container_exited(spec, container.name)
         for container in spec.containers:
-            await self._kubelet.start_container(spec, container.name, retry=True)
+            if container.image != NO_IMAGE:
+                await self._kubelet.start_container(spec, container.name, retry=True)
 
     def _admitted(self, spec: pod.Pod) -> pod_status.AdmittedPod | None:
         return next((known for known in self._kubelet.pods if known.uid == spec.uid), None)
@@ -134,6 +135,9 @@ class FakeNode(Node):
         }
 
     async def end_container(self, spec: pod.Pod, container: str = "main") -> None:
+        if spec.restart_policy is pod.RestartPolicy.NEVER:
+            self._kubelet.finish(spec, pod_status.Phase.SUCCEEDED)
+            return
         self._kubelet.container_exited(spec, container)
         self._runs[spec.uid] = asyncio.create_task(self._again(spec, container), name=f"pod {spec.name}")
 
@@ -155,6 +159,12 @@ class FakeNode(Node):
         await self._kubelet.stop()
         remove_all(self.plugin_dir, emptied)
         await self._kubelet.start()
+
+    @contextlib.asynccontextmanager
+    async def restarted_without_runtime(self) -> AsyncIterator[None]:
+        await self._kubelet.stop()
+        await self._kubelet.start(runtime_answers=False)
+        yield
 
     @contextlib.asynccontextmanager
     async def dead(self) -> AsyncIterator[None]:

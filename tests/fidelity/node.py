@@ -17,6 +17,9 @@ DEADLINE_S = 60.0
 """For what a kubelet does within its own pace: 10.4 s for a node's status (contract NS-5), 10 s for a container's next try."""
 
 
+NO_IMAGE = "registry.invalid/there-is/no-such:image"
+
+
 @dataclasses.dataclass(frozen=True)
 class Seen:
     """A pod's status."""
@@ -60,7 +63,10 @@ class Node(abc.ABC):
 
     @abc.abstractmethod
     async def run(self, spec: pod.Pod) -> None:
-        """Bind a pod to this node, past the scheduler. Its containers run for ever, init containers end at once."""
+        """Bind a pod to this node, past the scheduler. Its containers run for ever, init containers end at once.
+
+        One whose image is NO_IMAGE does not start.
+        """
 
     @abc.abstractmethod
     async def until(self, spec: pod.Pod, holds: Callable[[Seen], object]) -> Seen:
@@ -72,7 +78,7 @@ class Node(abc.ABC):
 
     @abc.abstractmethod
     async def end_container(self, spec: pod.Pod, container: str = "main") -> None:
-        """Have a running container end, so that it is created again."""
+        """Have a running container end well, so that it is created again, or the pod has succeeded."""
 
     @abc.abstractmethod
     async def remove(self, spec: pod.Pod) -> None:
@@ -85,6 +91,10 @@ class Node(abc.ABC):
     @abc.abstractmethod
     async def restart(self, *, emptied: tuple[str, ...] = ()) -> None:
         """Kill the kubelet and start it again; containers go on. What matches `emptied` in its directory is gone then."""
+
+    @abc.abstractmethod
+    def restarted_without_runtime(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Restart the kubelet while the container runtime answers no question; it does when the body begins."""
 
     @abc.abstractmethod
     def dead(self) -> contextlib.AbstractAsyncContextManager[None]:
@@ -101,6 +111,14 @@ class Node(abc.ABC):
     @abc.abstractmethod
     def has_crashed(self) -> bool:
         """Tell whether the kubelet has died of what was done to it, or would have (contract LW-13)."""
+
+    async def time_until(self, holds: Callable[[], object]) -> int:
+        """Let the kubelet's time go by until something is so, and return how many seconds of it were waited for."""
+        for second in range(int(DEADLINE_S)):
+            if holds():
+                return second
+            await self.pass_time(1)
+        raise AssertionError(f"it was not so within {DEADLINE_S:g} s")
 
     async def fails(self, spec: pod.Pod) -> Seen:
         """Run a pod that is refused."""

@@ -18,17 +18,20 @@ from lightkube.resources.core_v1 import Node as NodeObject
 from lightkube.types import PatchType
 
 from fakekubelet import pod
+from tests.fidelity.deaf_runtime import deaf_runtime
 from tests.fidelity.node import DEADLINE_S, Node, Seen, remove_all
 
-NAMESPACE = "fakehw-fidelity"
+NAMESPACE = "-".join(["fakehw-fidelity", *filter(None, [os.environ.get("PYTEST_XDIST_WORKER")])])
+"""One a process: claims are tried side by side, and each deletes its pods afterwards."""
 # make hands on what is not set as empty.
 NODE = os.environ.get("NODE") or "kind-worker"
 KUBELET_DIR = Path(os.environ.get("KUBELET_DIR") or "/var/lib/kubelet")
 """Where the kubelet's own /var/lib/kubelet is for this process."""
 KUBELET_RESTART = os.environ.get("KUBELET_RESTART", "")
 IMAGE = os.environ.get("POD_IMAGE") or "busybox:1.36"
-TOPOLOGY_POLICY = os.environ.get("TOPOLOGY_POLICY") or "none"
-"""What the kubelet was started with; claims on another one are skipped."""
+KUBELET_RESTART_WITH = os.environ.get("KUBELET_RESTART_WITH", "")
+"""Like KUBELET_RESTART, but the kubelet is started with {flag} beside its own."""
+RUNTIME_SOCKET = os.environ.get("RUNTIME_SOCKET") or "/run/containerd/containerd.sock"
 TICK_S = 11.0
 LOOK_S = 0.2
 
@@ -83,7 +86,7 @@ class RealNode(Node):
         def container(one: pod.Container, *, is_init: bool) -> dict[str, Any]:
             limits = {resource: str(count) for resource, count in one.limits.items()}
             made: dict[str, Any] = {
-                "name": one.name, "image": IMAGE, "imagePullPolicy": "IfNotPresent",
+                "name": one.name, "image": one.image or IMAGE, "imagePullPolicy": "IfNotPresent",
                 "command": ["sh", "-c", "env" if is_init and not one.is_sidecar else RUN],
                 "resources": {"limits": limits, "requests": limits},
             }  # fmt: skip  # a field beside its value
@@ -96,6 +99,7 @@ class RealNode(Node):
             "spec": {
                 "nodeName": NODE,
                 "terminationGracePeriodSeconds": 0,
+                "restartPolicy": str(spec.restart_policy),
                 "tolerations": [{"operator": "Exists"}],
                 "automountServiceAccountToken": False,
                 "initContainers": [container(spec_container, is_init=True) for spec_container in spec.init_containers],
@@ -171,6 +175,17 @@ class RealNode(Node):
         return self._names[spec.uid]
 
     @contextlib.asynccontextmanager
+    async def restarted_without_runtime(self) -> AsyncIterator[None]:
+        name = "deaf-runtime.sock"
+        async with deaf_runtime(KUBELET_DIR / name, Path(RUNTIME_SOCKET)) as hears:
+            await self.restart(flag=f"--container-runtime-endpoint=unix:///var/lib/kubelet/{name}")
+            hears.set()
+            try:
+                yield
+            finally:
+                await self.restart()
+
+    @contextlib.asynccontextmanager
     async def dead(self) -> AsyncIterator[None]:
         restarting = asyncio.create_task(self.restart(), name="restart")
         async with asyncio.timeout(DEADLINE_S):
@@ -184,9 +199,10 @@ class RealNode(Node):
         change = [{"op": "add", "path": path, "value": str(count)}]
         await self._client.patch(NodeObject.Status, NODE, change, patch_type=PatchType.JSON)
 
-    async def restart(self, *, emptied: tuple[str, ...] = ()) -> None:
+    async def restart(self, *, emptied: tuple[str, ...] = (), flag: str = "") -> None:
         remove_all(self.plugin_dir, emptied)
-        process = await asyncio.create_subprocess_shell(KUBELET_RESTART.replace("{node}", NODE))
+        command = KUBELET_RESTART_WITH.replace("{flag}", flag) if flag else KUBELET_RESTART
+        process = await asyncio.create_subprocess_shell(command.replace("{node}", NODE))
         assert await process.wait() == 0
 
         async def look() -> object:
@@ -211,8 +227,8 @@ class RealNode(Node):
 
 
 @contextlib.asynccontextmanager
-async def real_node() -> AsyncIterator[RealNode]:
-    """Give the node; pods of the test go afterwards."""
+async def real_node(policy: str = "none") -> AsyncIterator[RealNode]:
+    """Give the node, with a kubelet of that topology manager policy; pods of the test go afterwards."""
     async with lightkube.AsyncClient(KubeConfig.from_env()) as client:
         with contextlib.suppress(ApiError):
             await client.create(Namespace(metadata=ObjectMeta(name=NAMESPACE)))
@@ -220,7 +236,11 @@ async def real_node() -> AsyncIterator[RealNode]:
         node = RealNode(client, shown.status.nodeInfo.kubeletVersion)
         if node.has_crashed() and KUBELET_RESTART:  # the test before was about that
             await node.restart()
+        if policy != "none":
+            await node.restart(flag=f"--topology-manager-policy={policy}")
         try:
             yield node
         finally:
             await node.close()
+            if policy != "none":
+                await node.restart()

@@ -13,7 +13,7 @@ from fakekubelet.stub_plugin import Refusal, StubPlugin, devices
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.podresources.v1 import api_pb2 as podresources
 from tests.fidelity.conftest import Make
-from tests.fidelity.node import Node
+from tests.fidelity.node import NO_IMAGE, Node
 
 PREFERS = pluginapi.DevicePluginOptions(get_preferred_allocation_available=True)
 PRE_START = pluginapi.DevicePluginOptions(pre_start_required=True)
@@ -115,6 +115,23 @@ async def test_al_9_an_error_of_allocate_fails_the_pod_and_frees_the_device(
     await node.runs(pod.simple("q", {resource: 1}))
 
 
+async def test_al_9_what_another_plugin_gave_to_a_pod_that_is_refused_is_free_again(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    async def refuse(_: object) -> None:
+        raise Refusal("device is on fire")
+
+    other = f"{resource}-other"
+    await make_plugin("a")
+    await make_plugin("o", resource=other, behaviors={"Allocate": refuse})
+    await node.shows(resource, 1, 1)
+    await node.shows(other, 1, 1)
+
+    await node.fails(pod.simple("p", {resource: 1, other: 1}))  # which of the two is asked first is random
+
+    await node.runs(pod.simple("q", {resource: 1}))
+
+
 async def test_al_10_an_answer_without_containers_fails_the_pod_and_keeps_the_device(
     node: Node, make_plugin: Make, resource: str
 ) -> None:
@@ -126,10 +143,26 @@ async def test_al_10_an_answer_without_containers_fails_the_pod_and_keeps_the_de
 
     seen = await node.fails(pod.simple("p", {resource: 1}))
 
-    assert seen.message == rejected("no containers return in allocation response ")
+    said = rejected("no containers return in allocation response ").partition(",")[0]
+    assert seen.message.startswith(said)
     plugin.behaviors.clear()
     second = await node.fails(pod.simple("q", {resource: 1}))
     assert "Requested: 1, Available: 0" in second.message
+
+
+@pytest.mark.holds(since="1.34")
+async def test_al_10_an_answer_without_containers_is_repeated_as_nothing(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    async def nothing(_: object) -> pluginapi.AllocateResponse:
+        return pluginapi.AllocateResponse()
+
+    await make_plugin("a", behaviors={"Allocate": nothing})
+    await node.shows(resource, 1, 1)
+
+    seen = await node.fails(pod.simple("p", {resource: 1}))
+
+    assert seen.message == rejected("no containers return in allocation response ")
 
 
 async def test_al_4_init_containers_hand_their_device_on_with_a_second_allocate(
@@ -299,6 +332,19 @@ async def test_hs_2_the_pods_status_says_the_health_of_what_it_holds(
 
 
 @pytest.mark.holds(since="1.36")
+async def test_hs_2_a_container_that_cannot_start_has_its_devices_and_their_health(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a", options=PRE_START)
+    await node.shows(resource, 1, 1)
+    spec = pod.simple("p", {resource: 1}, image=NO_IMAGE)
+    await node.run(spec)
+    await node.until(spec, lambda one: one.health == {"main": {"a": "Healthy"}})
+    await plugin.send(devices("a", health="Unhealthy"))
+    await node.until(spec, lambda one: one.health == {"main": {"a": "Unhealthy"}})
+
+
+@pytest.mark.holds(since="1.36")
 async def test_hs_5_a_device_that_is_no_longer_listed_is_shown_as_healthy(
     node: Node, make_plugin: Make, resource: str
 ) -> None:
@@ -325,6 +371,70 @@ async def test_hs_5_the_end_of_the_plugin_leaves_the_last_word(node: Node, make_
 
     seen = await node.until(spec, lambda one: one.starts["main"] == 2)
     assert seen.health == {"main": {"a": "Healthy"}}
+
+
+async def test_ps_1_a_container_whose_image_is_missing_keeps_its_device_and_is_not_pre_started(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    plugin = await make_plugin("a", options=PRE_START)
+    await node.shows(resource, 1, 1)
+    await node.run(pod.simple("p", {resource: 1}, image=NO_IMAGE))
+    await node.time_until(lambda: plugin.count("Allocate"))
+    await node.pass_time(15)  # the kubelet tries the image again meanwhile
+
+    assert "Requested: 1, Available: 0" in (await node.fails(pod.simple("q", {resource: 1}))).message
+    assert (plugin.count("Allocate"), plugin.count("PreStartContainer")) == (1, 0)
+
+
+async def listed(node: Node, spec: pod.Pod, resource: str) -> list[str] | None:
+    """Return the devices of a pod as PodResources lists them, None if it does not list the pod."""
+    async with node.pod_resources() as lister:
+        pods = (await lister.List(podresources.ListPodResourcesRequest())).pod_resources
+    found = [one for one in pods if (one.namespace, one.name) == (node.namespace, node.name_of(spec))]
+    if not found:
+        return None
+    return [
+        device_id
+        for container in found[0].containers
+        for device in container.devices
+        if device.resource_name == resource
+        for device_id in device.device_ids
+    ]
+
+
+async def test_pr_1_a_pod_that_has_failed_is_not_listed(node: Node, make_plugin: Make, resource: str) -> None:
+    await make_plugin(listed=devices("sick", health="Unhealthy"))
+    await node.shows(resource, 1, 0)
+    refused = pod.simple("refused", {resource: 1})
+    await node.fails(refused)
+
+    for _ in range(30):  # a kubelet takes a moment to end its worker
+        if (devices_shown := await listed(node, refused, resource)) is None:
+            break
+        await node.pass_time(0.5)
+    assert devices_shown is None
+
+
+async def test_pr_10_an_allocation_in_flight_is_hidden_and_its_pod_is_listed(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    thinking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def think(_: object) -> pluginapi.AllocateResponse:
+        thinking.set()
+        await go_on.wait()
+        return pluginapi.AllocateResponse(container_responses=[pluginapi.ContainerAllocateResponse()])
+
+    await make_plugin("a", behaviors={"Allocate": think})
+    await node.shows(resource, 1, 1)
+    spec = pod.simple("p", {resource: 1})
+    await node.run(spec)
+    await thinking.wait()
+    during = await listed(node, spec, resource)
+    go_on.set()
+    await node.until(spec, lambda one: "main" in one.running)
+
+    assert (during, await listed(node, spec, resource)) == ([], ["a"])
 
 
 async def test_pr_3_pod_resources_names_the_holder_in_an_entry_for_each_device_and_numa_node(
@@ -394,6 +504,7 @@ async def test_pr_5_get_answers_for_one_pod_and_refuses_an_unknown_one(
     assert caught.value.details() == f"pod nobody in namespace {node.namespace} not found"
 
 
+@pytest.mark.alone
 async def test_pr_7_a_hundred_questions_a_second_are_too_many(node: Node) -> None:
     async with node.pod_resources() as lister:
         asked = [lister.List(podresources.ListPodResourcesRequest()) for _ in range(150)]
@@ -426,6 +537,7 @@ async def test_adm_1_a_slow_allocate_holds_up_the_next_pod(node: Node, make_plug
         await node.until(spec, lambda one: "main" in one.running)
 
 
+@pytest.mark.alone
 @pytest.mark.holds(since="1.34")
 async def test_lw_13_a_device_that_vanishes_while_it_is_allocated_kills_the_kubelet(
     node: Node, make_plugin: Make, resource: str
@@ -452,9 +564,10 @@ async def test_lw_13_a_device_that_vanishes_while_it_is_allocated_kills_the_kube
             await asyncio.sleep(0.05)  # a process that dies rings no bell here
 
 
+@pytest.mark.alone
 @pytest.mark.topology_policy("restricted")
 @pytest.mark.parametrize("numa_node", [-1, 64])
-async def test_a_numa_node_that_no_mask_holds_fits_no_policy_and_refuses_the_pod(
+async def test_al_7_a_numa_node_that_no_mask_holds_fits_no_policy_and_refuses_the_pod(
     node: Node, make_plugin: Make, resource: str, numa_node: int
 ) -> None:
     await make_plugin(listed=devices("a", numa=numa_node))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -49,7 +50,7 @@ async def test_reg_4_another_version_is_refused(node: Node, make_plugin: Make) -
     "name", ["dongle", "my-kubernetes.io/x", "requests.example.com/x", "Example.com/x", "example.com/-x"]
 )
 async def test_reg_10_a_name_that_is_no_extended_resource_is_refused(name: str, node: Node, make_plugin: Make) -> None:
-    plugin = await make_plugin("a", register=False, resource=name, endpoint="bad-name.sock")
+    plugin = await make_plugin("a", register=False, resource=name, endpoint=f"bad-name-{os.getpid()}.sock")
 
     assert await refusal_of(plugin) == f'the ResourceName "{name}" is invalid'
     assert plugin.requests == []
@@ -73,11 +74,8 @@ async def test_reg_4_options_that_fail_fail_the_registration_and_are_asked_for_o
 async def test_reg_6_a_socket_that_nobody_serves_is_dialed_for_ten_seconds(node: Node, resource: str) -> None:
     plugin = StubPlugin(node.plugin_dir, resource, endpoint="nobody.sock")
     registering = asyncio.create_task(refusal_of(plugin))
-    await asyncio.sleep(0.2)  # time for the call to reach the kubelet
-    await node.pass_time(9)
-    assert not registering.done()
-    await node.pass_time(2)
 
+    assert await node.time_until(registering.done) >= 9
     assert await registering == "failed to dial device plugin: context deadline exceeded"
 
 
@@ -156,8 +154,7 @@ async def test_reg_9_a_name_that_means_something_in_a_uri_is_looked_for_elsewher
 ) -> None:
     plugin = await make_plugin("a", register=False, endpoint=endpoint)
     registering = asyncio.create_task(refusal_of(plugin))
-    await asyncio.sleep(0.2)  # time for the call to reach the kubelet
-    await node.pass_time(11)
+    await node.time_until(registering.done)
 
     assert await registering == "failed to dial device plugin: context deadline exceeded"
 
@@ -248,6 +245,22 @@ async def test_reg_14_after_a_failed_second_registration_the_end_of_the_first_is
     assert await node.numbers(resource, settled=True) == (1, 1)
 
 
+async def test_reg_14_after_a_failed_second_registration_the_first_plugin_goes_on_giving_devices(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    async def options(_: object) -> None:
+        raise Refusal("no")
+
+    first = await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    await refusal_of(await make_plugin(register=False, behaviors={"GetDevicePluginOptions": options}))
+
+    await node.runs(pod.simple("p", {resource: 1}))
+    await first.send(devices("a", "b"))
+    await node.shows(resource, 2, 2)
+    assert first.count("Allocate") == 1
+
+
 async def test_reg_20_when_the_newcomer_ends_the_first_plugin_hears_nothing_and_only_register_brings_it_back(
     node: Node, make_plugin: Make, resource: str
 ) -> None:
@@ -315,8 +328,7 @@ async def test_pw_3_a_plugin_that_refuses_the_notice_is_taken_off_and_tried_agai
     async with StubPlugin(
         node.plugins_registry, resource, devices("a"), endpoint=endpoint, behaviors=behaviors
     ) as plugin:
-        while len(notices(plugin)) < 2:
-            await node.pass_time(1)
+        await node.time_until(lambda: len(notices(plugin)) >= 2)
         await node.shows(resource, 1, 0)
         behaviors.clear()
         await node.shows(resource, 1, 1)
@@ -350,8 +362,7 @@ async def test_pw_4_a_plugin_that_is_not_wanted_is_told_why_and_tried_again(
     async with StubPlugin(
         node.plugins_registry, resource, devices("a"), endpoint=endpoint, behaviors=behaviors
     ) as plugin:
-        while not notices(plugin):
-            await node.pass_time(1)
+        await node.time_until(lambda: notices(plugin))
         text = said.format(path=node.registry_as_the_kubelet_has_it / endpoint)
         assert notices(plugin)[0] == (False, f"RegisterPlugin error -- {text}")
         behaviors.clear()
@@ -365,12 +376,9 @@ async def test_pw_11_a_path_that_failed_waits_its_back_off_even_if_its_socket_is
         raise Refusal("not now")
 
     endpoint = f"{resource.rpartition('/')[2]}.sock"
-    asked = 0
     bad = StubPlugin(node.plugins_registry, resource, devices("a"), endpoint=endpoint, behaviors={"GetInfo": unfit})
     async with bad:  # tries at once, and after 0.5, 1, 2, 4, 8 s
-        while asked < 5:
-            await node.pass_time(1)
-            asked = bad.count("GetInfo")
+        await node.time_until(lambda: bad.count("GetInfo") >= 5)
     async with StubPlugin(node.plugins_registry, resource, devices("a"), endpoint=endpoint) as good:
         await node.pass_time(3)
         assert good.requests == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -15,6 +16,8 @@ from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from tests.fidelity.conftest import Make
 from tests.fidelity.node import Node
 from tests.fidelity.test_pods import devices_of, requested
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +66,7 @@ async def test_pw_5_sockets_in_the_registry_survive_a_restart_and_are_found_agai
     async with StubPlugin(node.plugins_registry, resource, devices("a"), endpoint=endpoint) as plugin:
         await node.shows(resource, 1, 1)
         await node.restart()
-        while plugin.count("ListAndWatch") < 2:
-            await node.pass_time(1)
+        await node.time_until(lambda: plugin.count("ListAndWatch") == 2)
         await node.shows(resource, 1, 1)
 
         assert plugin.socket_path.exists()
@@ -145,6 +147,80 @@ async def test_rs_6_a_pod_whose_init_container_had_devices_does_not_survive_a_re
         "Pod was rejected: Allocate failed due to no healthy devices present; "
         f"cannot allocate unhealthy devices {resource}, which is unexpected",
     )
+
+
+@pytest.mark.holds(since="1.34")
+async def test_rs_11_a_pod_whose_container_had_been_restarted_survives_a_restart(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    specs = [pod.simple(f"p{number}", {resource: 1}) for number in range(8)]  # without it each has even odds
+    await make_plugin(*"abcdefgh")
+    await node.shows(resource, 8, 8)
+    for spec in specs:
+        await node.run(spec)
+    for spec in specs:
+        await node.until(spec, lambda one: "main" in one.running)
+        await node.end_container(spec)
+    for spec in specs:
+        await node.until(spec, lambda one: one.starts["main"] == 2 and "main" in one.running)
+
+    await node.restart()
+    await node.shows(resource, 0, 0)
+    await node.pass_time(5)
+
+    assert [(await node.until(spec, bool)).phase for spec in specs] == ["Running"] * 8
+
+
+@pytest.mark.needs_flag
+async def test_rs_12_a_runtime_that_does_not_answer_when_the_kubelet_starts_costs_a_running_pod_its_life(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    spec = pod.simple("p", {resource: 1})
+    await node.runs(spec)
+
+    async with node.restarted_without_runtime():
+        seen = await node.until(spec, lambda one: one.phase == "Failed")
+
+    assert (seen.reason, seen.message) == (
+        "UnexpectedAdmissionError",
+        "Pod was rejected: Allocate failed due to no healthy devices present; "
+        f"cannot allocate unhealthy devices {resource}, which is unexpected",
+    )
+
+
+async def test_rs_13_a_pod_that_has_succeeded_is_not_admitted_again(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    spec = dataclasses.replace(pod.simple("p", {resource: 1}), restart_policy=pod.RestartPolicy.NEVER)
+    await node.runs(spec)
+    await node.end_container(spec)
+    await node.until(spec, lambda one: one.phase == "Succeeded")
+
+    await node.restart()
+    await node.shows(resource, 0, 0)
+    await node.pass_time(5)
+
+    assert (await node.until(spec, bool)).phase == "Succeeded"
+
+
+async def test_rs_14_what_a_pod_had_that_was_deleted_while_the_kubelet_was_down_is_free_again(
+    node: Node, make_plugin: Make, resource: str
+) -> None:
+    await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    spec = pod.simple("p", {resource: 1})
+    await node.runs(spec)
+
+    async with node.dead():
+        await node.remove(spec)
+
+    await make_plugin("a")
+    await node.shows(resource, 1, 1)
+    await node.runs(pod.simple("q", {resource: 1}))
 
 
 async def test_ns_8_without_a_checkpoint_the_node_goes_on_showing_what_nobody_serves(

@@ -197,3 +197,61 @@ def test_a_release_that_there_is_not_is_refused(short_dir):
     with pytest.raises(ValueError, match=r"'1\.30' is not a valid Mode"):
         FakeKubelet(short_dir, mode="1.30")
     assert registration.is_listening(short_dir / "kubelet.sock") is False
+
+
+@pytest.mark.parametrize(("mode", "sees_every_container"), since("1.34"))
+async def test_rs_11_a_pod_whose_container_was_restarted_survives_a_restart_of_the_kubelet_from_1_34_on(
+    short_dir, mode, sees_every_container
+):
+    ids = [f"d{number}" for number in range(20)]  # before, each has even odds
+    async with FakeKubelet(short_dir, mode=mode) as kubelet, StubPlugin(short_dir, RESOURCE, devices(*ids)) as plugin:
+        await plugin.register()
+        await kubelet.wait_for(lambda: kubelet.allocatable.get(RESOURCE) == 20)
+        pods = [await kubelet.admit(pod.simple(name, {RESOURCE: 1})) for name in ids]
+        for admitted in pods:
+            await kubelet.start_container(admitted)
+        for admitted in pods[1:]:
+            kubelet.container_exited(admitted, "main")
+            await kubelet.start_container(admitted)
+
+        await kubelet.restart()
+
+        assert pods[0].phase == "Running"  # its container was never restarted
+        assert {admitted.phase for admitted in pods[1:]} == (
+            {"Running"} if sees_every_container else {"Running", "Failed"}
+        )
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_rs_12_a_runtime_that_does_not_answer_at_a_start_costs_running_pods_their_lives(short_dir, mode):
+    async with FakeKubelet(short_dir, mode=mode) as kubelet, StubPlugin(short_dir, RESOURCE, devices("a")) as plugin:
+        await plugin.register()
+        await kubelet.wait_for(lambda: kubelet.allocatable.get(RESOURCE) == 1)
+        held, other = await kubelet.admit(pod.simple("p", {RESOURCE: 1})), await kubelet.admit(pod.simple("without"))
+        await kubelet.start_container(held)
+        await kubelet.start_container(other)
+        await kubelet.stop()
+
+        await kubelet.start(runtime_answers=False)
+
+        assert (held.phase, other.phase) == ("Failed", "Running")
+        assert "no healthy devices present" in held.message
+
+
+@pytest.mark.parametrize(("mode", "is_nothing"), since("1.34"))
+async def test_al_10_an_empty_answer_is_repeated_as_nothing_from_1_34_on(short_dir, mode, is_nothing):
+    async def nothing(_: object) -> pluginapi.AllocateResponse:
+        return pluginapi.AllocateResponse()
+
+    behaviors = {"Allocate": nothing}
+    async with (
+        FakeKubelet(short_dir, mode=mode) as kubelet,
+        StubPlugin(short_dir, RESOURCE, devices("a"), behaviors=behaviors) as plugin,
+    ):
+        await plugin.register()
+        await kubelet.wait_for(lambda: kubelet.allocatable.get(RESOURCE) == 1)
+
+        refused = await kubelet.admit(pod.simple("p", {RESOURCE: 1}))
+
+    shown = "" if is_nothing else "&AllocateResponse{ContainerResponses:[]*ContainerAllocateResponse{},}"
+    assert f"in allocation response {shown}, which is unexpected" in refused.message

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fakekubelet.kubelet.mode import Mode
 
 
+EMPTY_AS_GO_VALUE = "&AllocateResponse{ContainerResponses:[]*ContainerAllocateResponse{},}"
+
+
 class DeviceError(Exception):
     """A container cannot have its devices; the text is the kubelet's (contract ADM-3)."""
 
@@ -189,7 +192,8 @@ class DeviceAllocation:
             manager.allocated = manager.pod_devices.allocated()  # contract AL-9
             raise DeviceError(str(error)) from error
         if not reply.container_responses:  # and the devices stay in use: contract AL-10
-            raise DeviceError(f"no containers return in allocation response {reply}")
+            shown = EMPTY_AS_GO_VALUE if self._mode.shows_messages_as_go_values else ""
+            raise DeviceError(f"no containers return in allocation response {shown}")
         per_numa: pod_devices.DevicesPerNUMA = {}
         known = manager.all_devices.get(resource, {})
         for device_id in sorted(chosen):

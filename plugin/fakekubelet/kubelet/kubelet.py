@@ -116,11 +116,12 @@ class FakeKubelet:
     ) -> None:
         await self.stop(remove_sockets=True)
 
-    async def start(self, *, keep_sockets: bool = False) -> None:
+    async def start(self, *, keep_sockets: bool = False, runtime_answers: bool = True) -> None:
         """Come up as a kubelet does: checkpoint, clean directory, socket, then the pods it already knows.
 
         With *keep_sockets* the plugins' sockets stay, as those stay that are bound while the directory is cleaned
-        (contract REG-2): all that is new is `kubelet.sock`.
+        (contract REG-2): all that is new is `kubelet.sock`. Without *runtime_answers* nobody says which containers run,
+        and their pods are refused (contract RS-12).
 
         Pods are admitted again before their plugins can have registered, which running containers survive and others
         may not (contract RS-6, RS-7).
@@ -129,6 +130,7 @@ class FakeKubelet:
             raise RuntimeError("the kubelet is already up")
         self.plugin_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         self._forget_memory()
+        self._workers.look_at_runtime(self._rng, answers=runtime_answers, whole=self.mode.sees_every_container)
         self._manager.load_checkpoint()
         async with contextlib.AsyncExitStack() as life:
             life.callback(self._manager.close)
@@ -362,7 +364,7 @@ class FakeKubelet:
             policy=self._policy,
             machine_nodes=self._numa_nodes,
             mode=self.mode,
-            is_running=self._workers.is_running,
+            is_running=self._workers.was_seen_running,
         )
         self._workers.begin(self._manager, self._allocation)
         self._table = client_table.ClientTable(

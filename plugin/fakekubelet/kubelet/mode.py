@@ -39,6 +39,16 @@ class Mode(enum.StrEnum):
         return self._is_from(Mode.V1_34)
 
     @property
+    def shows_messages_as_go_values(self) -> bool:
+        """Whether an answer that is repeated in an error looks as gogo/protobuf writes it (contract AL-10)."""
+        return not self._is_from(Mode.V1_34)
+
+    @property
+    def sees_every_container(self) -> bool:
+        """Whether a starting kubelet finds a container that runs beside one that has ended (contract RS-11)."""
+        return self._is_from(Mode.V1_34)
+
+    @property
     def dials_within_the_call(self) -> bool:
         """Whether the deadline of a Register call ends the dialing and the question for options (contract REG-7)."""
         return self._is_from(Mode.V1_35)

@@ -13,6 +13,7 @@ from fakekubelet import clock, pod
 from fakekubelet.kubelet import device_allocation, device_manager, pod_status
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Sequence
 
 WORKER_BACKOFF_S = 10.0
@@ -34,6 +35,7 @@ class PodWorkers:
         self._clock = time_source
         self._ring = ring
         self._pods: dict[str, pod_status.AdmittedPod] = {}
+        self._seen_running: set[tuple[str, str]] = set()
         self._admission = asyncio.Lock()
 
     def begin(self, manager: device_manager.DeviceManager, allocation: device_allocation.DeviceAllocation) -> None:
@@ -61,10 +63,22 @@ class PodWorkers:
         """Forget all pods, as a node does that is made anew."""
         self._pods.clear()
 
-    def is_running(self, uid: str, container: str) -> bool:
-        """Tell whether a container of a pod runs."""
-        admitted = self._pods.get(uid)
-        return admitted is not None and admitted.containers[container].is_running
+    def look_at_runtime(self, rng: random.Random, *, answers: bool, whole: bool) -> None:
+        """Note which containers run, as a kubelet does once, when it starts, and takes an error for none (RS-12).
+
+        Up to 1.33 (not *whole*) it finds one of a pod's containers of the same name, and if that has been restarted it
+        may be the one that has ended (contract RS-11).
+        """
+        self._seen_running = {
+            (uid, name)
+            for uid, admitted in self._pods.items()
+            for name, container in admitted.containers.items()
+            if answers and container.is_running and (whole or container.starts < 2 or rng.random() < 1 / 2)
+        }
+
+    def was_seen_running(self, uid: str, container: str) -> bool:
+        """Tell whether a container of a pod ran when this kubelet started, as far as it could see."""
+        return (uid, container) in self._seen_running
 
     @property
     def pods(self) -> Sequence[pod_status.AdmittedPod]:
