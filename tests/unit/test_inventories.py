@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from fakehw_plugin import slices
 from fakehw_plugin.device import Device, DeviceID, Health
 from fakehw_plugin.devices import telemetry
 from fakehw_plugin.devices.inventories import Inventories, Side
@@ -111,6 +112,28 @@ async def test_a_device_that_leaves_is_listed_unhealthy_and_keeps_its_resource_u
         running.cancel()
     assert setup.rims[Api.DEVICE_PLUGIN].calls[-1] == ("close", R1)
     assert setup.telemetry.devices == {}
+
+
+@pytest.mark.parametrize("offer", [R1, DRA1], ids=["device plugin", "DRA"])
+async def test_a_class_of_many_devices_goes_as_a_whole_whoever_runs_in_between(
+    monkeypatch: pytest.MonkeyPatch, offer: Offer
+) -> None:
+    """What nobody holds is released by another task, which must not show the half of the class that is gone by then."""
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    setup = Setup(held=set())
+    devices: dict[DeviceID, Device | None] = {DeviceID(f"node2-dev3-{n}"): make_device(n) for n in range(50)}
+    await setup.take_changes({offer}, {offer: devices})
+    inventory = setup.inventories.by_offer[offer]
+    shown: list[int] = []
+    inventory.subscribe(lambda: shown.append(len(inventory.devices)))
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(setup.inventories.run())
+        await asyncio.sleep(0)
+        await setup.take_changes({offer}, {offer: dict.fromkeys(devices)})
+        while inventory.devices:
+            await asyncio.sleep(0)
+        running.cancel()
+    assert set(shown) == {50, 0}
 
 
 async def test_while_the_tree_is_being_read_nothing_is_closed() -> None:

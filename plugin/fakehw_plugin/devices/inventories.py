@@ -50,8 +50,12 @@ class Inventories:
 
     def __init__(self, sides: Mapping[Api, Side], *, vanished_grace_s: float, telemetry: Telemetry) -> None:
         self.by_offer: dict[Offer, Inventory] = {}
+        self._turn = asyncio.Lock()
+        """Held while devices are put in and taken out: none of the tasks here shows what another has half done."""
         self.retentions = {
-            api: retention.Retention(holders=side.holders, release=self._release, grace_s=vanished_grace_s)
+            api: retention.Retention(
+                holders=side.holders, release=self._release, grace_s=vanished_grace_s, turn=self._turn
+            )
             for api, side in sides.items()
         }
         self._sides = sides
@@ -89,11 +93,12 @@ class Inventories:
         for offer in turns.in_turn(offers - self.by_offer.keys(), changes):
             await self._ask_the_others(offer.api)
             self._open(offer)
-        for offer, devices in changes.items():
-            if (inventory := self.by_offer.get(offer)) is not None:
-                changed |= await slices.run(self._update(inventory, offer, devices, changes, at))
-        self._offers = offers
-        self._close_unused()
+        async with self._turn:
+            for offer, devices in changes.items():
+                if (inventory := self.by_offer.get(offer)) is not None:
+                    changed |= await slices.run(self._update(inventory, offer, devices, changes, at))
+            self._offers = offers
+            self._close_unused()
         return changed
 
     def _open(self, offer: Offer) -> None:
@@ -131,8 +136,9 @@ class Inventories:
             return
         still = await self._sides[api].holders()
         if still is not None:
-            free, self._held_before[api] = self._held_before[api] - still, self._held_before[api] & still
-            self._offer_freed({device_id for _, device_id in free})
+            async with self._turn:
+                free, self._held_before[api] = self._held_before[api] - still, self._held_before[api] & still
+                self._offer_freed({device_id for _, device_id in free})
 
     def look_again(self, api: Api) -> None:
         """Take note that pods may hold less by `api` than they did."""

@@ -44,7 +44,8 @@ def is_held(held: Collection[tuple[str, DeviceID]], offer: Offer, device_id: Dev
 class Retention:
     """Decides when a device that left the tree leaves the list.
 
-    `holders` returns resource and ID of what pods hold, or None where it cannot be known; `release` takes devices out.
+    `holders` returns resource and ID of what pods hold, or None where it cannot be known; `release` takes devices out,
+    while `turn` is held.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Retention:
         release: Callable[[Changes], None],
         grace_s: float,
         clock: Callable[[], float] = time.monotonic,
+        turn: asyncio.Lock | None = None,
     ) -> None:
         self._holders = holders
         self._release = release
         self._grace_s = grace_s
         self._clock = clock
+        self._turn = turn or asyncio.Lock()
         self._vanished: dict[tuple[Offer, DeviceID], float] = {}
         self.retained_ids: Counter[DeviceID] = Counter()
         """The IDs of the devices that are listed though they left the tree, and as how many offers each."""
@@ -120,7 +123,8 @@ class Retention:
 
     async def _review(self) -> float | None:
         """Release what is free and return the seconds until the next look, None if nothing is left."""
-        asked_about = dict(self._vanished)
+        async with self._turn:  # what left together is asked about together, and goes together
+            asked_about = dict(self._vanished)
         held = await self._holders()
         now = self._clock()
         free = []
@@ -140,9 +144,10 @@ class Retention:
         for start in range(0, len(free), RELEASE_STEP):
             if start:
                 await asyncio.sleep(0)
-            changes: Changes = {}
-            for offer, device_id in free[start : start + RELEASE_STEP]:
-                if self._forget(offer, device_id):  # else it came back while others ran
-                    changes.setdefault(offer, {})[device_id] = None
-            self._release(changes)
+            async with self._turn:
+                changes: Changes = {}
+                for offer, device_id in free[start : start + RELEASE_STEP]:
+                    if self._forget(offer, device_id):  # else it came back while others ran
+                        changes.setdefault(offer, {})[device_id] = None
+                self._release(changes)
         return min(waits, default=None)
