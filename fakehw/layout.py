@@ -63,12 +63,21 @@ PRIVATE_DIR: Final = ".fakehw"
 DIR_MODE: Final = 0o755
 FILE_MODE: Final = 0o644
 
+DEVICE_PLUGIN: Final = "device-plugin"
+DRA: Final = "dra"
+APIS: Final = (DEVICE_PLUGIN, DRA)
+"""What a class's file `api` may say."""
+
 DEFAULT_DOMAIN: Final = "myplugin.io"
 DEFAULT_ROOT: Final = "/fakehw"
 
 DEVICE_NODES: Final = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8)}
 """Major and minor number of each kind of character device: memory devices that cannot harm anyone."""
 
+MAX_LABEL: Final = 63
+"""Characters of a DNS label, which is what a device is called by in a ResourceSlice."""
+
+_LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _NUMBERED_CLASS: Final = re.compile(r"dev([0-9]+)")
 _DIGITS: Final = re.compile(r"([0-9]+)")
 _RULES: Final = (
@@ -129,6 +138,20 @@ class TreePath:
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key that puts `node2` before `node10`."""
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(name) if part)
+
+
+def slice_name(device_id: str) -> str:
+    """Return what a device is called by in a ResourceSlice, where its class is served by DRA: its ID if that may be.
+
+    An ID with capitals, dots or underscores is brought into the form of a DNS label, with digits of a hash after it.
+    """
+    if len(device_id) <= MAX_LABEL and _LABEL.fullmatch(device_id):
+        return device_id
+    import hashlib  # few trees need it, and every command would load it
+
+    digits = hashlib.sha256(device_id.encode()).hexdigest()[:6]
+    readable = re.sub(r"[^a-z0-9-]+", "-", device_id.lower())[: MAX_LABEL - 7].strip("-")
+    return f"{readable}-{digits}" if readable else digits
 
 
 def class_number(class_name: str) -> int | None:

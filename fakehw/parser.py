@@ -238,6 +238,26 @@ def add_domain(parser: Parser) -> None:
     )
 
 
+def add_api(parser: Parser) -> None:
+    """Add the flag that says by which API classes are served that do not say."""
+    add_flag(
+        parser,
+        "--api",
+        env="FAKEHW_API",
+        metavar="NAME",
+        type=_api,
+        default=layout.DEVICE_PLUGIN,
+        help="device-plugin or dra: what serves classes without a file `api`, as the plugin's own flag says it "
+        f"(env FAKEHW_API; default {layout.DEVICE_PLUGIN})",
+    )
+
+
+def _api(text: str) -> str:
+    if text not in layout.APIS:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be {' or '.join(layout.APIS)}")
+    return text
+
+
 def origin(value: str, flag: str) -> str:
     """Return where a value came from: the flag, or the variable that stood in for it."""
     return value.variable if isinstance(value, FromEnvironment) else flag

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
@@ -26,6 +28,7 @@ _EXAMPLES: Final = """\
   fakehw list
   fakehw list '*/dev3/*' -o wide                        # ID, host and attributes too
   fakehw list --summary                                 # how many, by host and resource
+  fakehw list --pod-resources /var/lib/kubelet/pod-resources/kubelet.sock        # who holds what
   fakehw list -o json | jq -r '.[] | select(.health == "unhealthy") | .path'
   fakehw list node2 -o name | xargs fakehw unplug"""
 
@@ -37,6 +40,14 @@ def add(commands: parser.Commands) -> None:
     parser.add_root(command)
     parser.add_domain(command)
     add_format(command)
+    command.add_argument(
+        "--pod-resources",
+        metavar="SOCKET",
+        type=Path,
+        action="append",
+        default=[],
+        help="a kubelet's PodResources socket, asked who holds what; may be given for several kubelets",
+    )
 
 
 def add_format(command: parser.Parser) -> None:
@@ -51,7 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
     tree = FakeTree(arguments.root, tell=output.remark).read()
     wanted = selection.parse_all(arguments.paths, root=arguments.root)
     chosen = choose(list(listing.rows(tree, domain=arguments.domain)), wanted, where=str(arguments.root))
-    show(chosen, arguments)
+    if arguments.pod_resources:
+        chosen = with_holders(chosen, arguments.pod_resources)
+    show(chosen, arguments, has_holders=bool(arguments.pod_resources))
     for path, kind in list(tree.obstacles.items())[:_SHOWN_LINES]:
         output.remark(f"{arguments.root}{path}: is {kind}: passed over")
 
@@ -72,13 +85,34 @@ def choose(records: list[Record], wanted: Sequence[Wanted], *, where: str) -> li
     ]
 
 
-def show(records: Sequence[Record], arguments: argparse.Namespace) -> None:
+def with_holders(records: Sequence[Record], sockets: Sequence[Path]) -> list[Record]:
+    """Return records with who holds each device; remarks on a kubelet that does not answer."""
+    import asyncio  # it and what follows would cost every other list half its time
+
+    from fakehw.view import pod_resources
+
+    async def ask() -> dict[str, str]:
+        found: dict[str, str] = {}
+        for answer in await asyncio.gather(*map(pod_resources.holders, sockets), return_exceptions=True):
+            if isinstance(answer, pod_resources.UnknownError):
+                output.remark(f"nobody says who holds what: {answer}")
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found |= answer
+        return found
+
+    holders = asyncio.run(ask())
+    return [replace(one, held_by=pod_resources.holder(holders, one.id or "")) for one in records]
+
+
+def show(records: Sequence[Record], arguments: argparse.Namespace, *, has_holders: bool = False) -> None:
     """Print records as the flags of `add_format` say."""
     has_headings = not arguments.no_headers
     if arguments.summary:
         output.say(listing.summary(records, has_headings=has_headings))
         return
     width = os.get_terminal_size(sys.stdout.fileno()).columns if output.is_terminal() else 0
-    text = listing.shown(records, arguments.output, has_headings=has_headings, width=width)
+    text = listing.shown(records, arguments.output, has_headings=has_headings, width=width, has_holders=has_holders)
     if text:
         output.say(text)

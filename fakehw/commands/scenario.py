@@ -92,6 +92,7 @@ def _add_play(commands: parser.Commands) -> None:
     )
     parser.add_root(play)
     parser.add_domain(play)
+    parser.add_api(play)
     add_devices(play)
     play.add_argument("--dry-run", action="store_true", help="print the timeline and touch nothing")
     add_speed(play)
@@ -156,6 +157,7 @@ def _play(arguments: argparse.Namespace) -> int:
         arguments.plugin_log,
         arguments.pod_resources,
         arguments.domain,
+        arguments.api,
         arguments.from_s,
     )
     is_for_people = arguments.output == "lines"
@@ -196,7 +198,7 @@ def _play(arguments: argparse.Namespace) -> int:
         return _STOPPED
     if is_for_people:
         output.say(shown.summary(receipts))
-    is_missing = any(receipt.problem or receipt.seen.missing or receipt.landed.missing for receipt in receipts)
+    is_missing = any(one.problem or any(getattr(one, hop).missing for hop in shown.HOPS) for one in receipts)
     is_deaf = any(expected and not arrived for expected, arrived in (shown.totals(receipts, hop) for hop in shown.HOPS))
     return 1 if is_missing or is_deaf else 0
 

@@ -46,6 +46,8 @@ class Options:
     pod_resources: Sequence[Path] = ()
     domain: str = layout.DEFAULT_DOMAIN
     """Of the resources of classes that name none, as the plugin has it."""
+    api: str = layout.DEVICE_PLUGIN
+    """By which classes are served that do not say, as the plugin has it."""
     from_s: float = 0.0
     """The moment of the scenario at which it begins."""
 
@@ -218,6 +220,7 @@ async def run(
         has_plugin=bool(options.plugin_logs),
         has_kubelet=bool(options.pod_resources),
         tell=show_and_wake,
+        by_dra=_by_dra(before, options.api),
     )
     left = 0
     async with witnesses.listening(
@@ -349,6 +352,14 @@ def _resources(tree: Snapshot, domain: str) -> dict[str, str | None]:
         given = value if isinstance(value, str) else layout.default_resource(path.class_name, domain)
         resources[path.id] = given
     return resources
+
+
+def _by_dra(tree: Snapshot, api: str) -> set[str]:
+    return {
+        path.id
+        for path, _ in tree.devices()
+        if tree.nodes[path.node].classes[str(path.class_name)].settings.get(layout.API, api) == layout.DRA
+    }
 
 
 def _state(health: Health | None, reason: str) -> State:

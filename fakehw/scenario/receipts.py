@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from fakehw.layout import TreePath
     from fakehw.scenario.timeline import Change
@@ -71,11 +71,13 @@ class Receipt:
     """By the plugin."""
     landed: Hop = field(default_factory=Hop)
     """In the kubelet's allocatable."""
+    in_slice: Hop = field(default_factory=Hop)
+    """In a ResourceSlice that the API server has taken; of what is served by DRA, which no kubelet counts."""
 
     @property
     def is_complete(self) -> bool:
         """Tell whether nothing more is waited for."""
-        return not self.seen.is_open and not self.landed.is_open
+        return not self.seen.is_open and not self.landed.is_open and not self.in_slice.is_open
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -91,6 +93,7 @@ class Receipt:
             "problem": self.problem,
             "seen": asdict(self.seen),
             "landed": asdict(self.landed),
+            "in_slice": asdict(self.in_slice),
         }
 
 
@@ -98,28 +101,40 @@ class Receipt:
 class _Expected:
     receipt: Receipt
     hop: Hop
-    state: State | bool
+    state: State | bool | str
 
 
 class Ledger:
-    """All receipts of a run. `tell` is given each one when it is complete, in the order of the changes."""
+    """All receipts of a run. `tell` is given each one when it is complete, in the order of the changes.
+
+    `by_dra` are the IDs of the devices whose class is served by DRA.
+    """
 
     def __init__(
-        self, states: Mapping[str, State], *, has_plugin: bool, has_kubelet: bool, tell: Callable[[Receipt], None]
+        self,
+        states: Mapping[str, State],
+        *,
+        has_plugin: bool,
+        has_kubelet: bool,
+        tell: Callable[[Receipt], None],
+        by_dra: Collection[str] = (),
     ) -> None:
         self.receipts: list[Receipt] = []
         self._has_plugin = has_plugin
         self._has_kubelet = has_kubelet
         self._tell = tell
+        self._by_dra = frozenset(by_dra)
         self._told = 0
         self._wanted = dict(states)
         """By device ID, after all changes so far."""
         self._seen = dict(states)
         self._landed = {device_id: state.health == "Healthy" for device_id, state in states.items()}
+        self._in_slice = {device_id: state.health for device_id, state in states.items()}
         self._plugin_heard_at = self._kubelet_heard_at = -math.inf
         """When they last said anything at all: what nobody can have seen was not passed over."""
         self._waiting_seen: dict[str, list[_Expected]] = {}
         self._waiting_landed: dict[str, list[_Expected]] = {}
+        self._waiting_in_slice: dict[str, list[_Expected]] = {}
 
     @property
     def is_waiting_to_land(self) -> bool:
@@ -140,7 +155,10 @@ class Ledger:
             if self._has_plugin and was != state:
                 self._expect(self._waiting_seen, path.id, _Expected(receipt, receipt.seen, state))
             is_healthy = state.health == "Healthy"
-            if self._has_kubelet and is_healthy != (was.health == "Healthy"):
+            if path.id in self._by_dra:
+                if self._has_plugin and was.health != state.health:
+                    self._expect(self._waiting_in_slice, path.id, _Expected(receipt, receipt.in_slice, state.health))
+            elif self._has_kubelet and is_healthy != (was.health == "Healthy"):
                 self._expect(self._waiting_landed, path.id, _Expected(receipt, receipt.landed, is_healthy))
         self.receipts.append(receipt)
         self._tell_complete()
@@ -157,6 +175,13 @@ class Ledger:
         self._settle(
             self._waiting_seen, device_id, at, lambda wanted: isinstance(wanted, State) and state.shows(wanted)
         )
+        self._tell_complete()
+
+    def observe_slice(self, at: float, device_id: str, health: str) -> None:
+        """Take note that a slice was written that says a device is Healthy or Unhealthy, or has it removed."""
+        self.hear_plugin(at)
+        self._in_slice[device_id] = health
+        self._settle(self._waiting_in_slice, device_id, at, lambda wanted: _is_shown(health, wanted))
         self._tell_complete()
 
     def observe_unnamed(self, at: float, count: int, resource_of: Callable[[str], bool]) -> None:
@@ -194,6 +219,7 @@ class Ledger:
         for waiting, known, heard_at in (
             (self._waiting_seen, self._seen, self._plugin_heard_at),
             (self._waiting_landed, self._landed, self._kubelet_heard_at),
+            (self._waiting_in_slice, self._in_slice, self._plugin_heard_at),
         ):
             for device_id in tuple(waiting):
                 self._give_up(waiting, known, device_id, receipt, is_heard=heard_at + HEARD_S >= receipt.written_at)
@@ -202,7 +228,7 @@ class Ledger:
     def _give_up(
         self,
         waiting: dict[str, list[_Expected]],
-        known: Mapping[str, State | bool],
+        known: Mapping[str, State | bool | str],
         device_id: str,
         receipt: Receipt,
         *,
@@ -210,7 +236,7 @@ class Ledger:
     ) -> None:
         queue, now = waiting[device_id], known.get(device_id)
         last = queue[-1].state
-        is_as_wanted = now.shows(last) if isinstance(now, State) and isinstance(last, State) else now == last
+        is_as_wanted = now.shows(last) if isinstance(now, State) and isinstance(last, State) else _is_shown(now, last)
         for expected in [expected for expected in queue if expected.receipt is receipt]:
             queue.remove(expected)
             if is_as_wanted and is_heard:
@@ -230,7 +256,7 @@ class Ledger:
         waiting: dict[str, list[_Expected]],
         device_id: str,
         at: float,
-        fits: Callable[[State | bool], bool],
+        fits: Callable[[State | bool | str], bool],
         *,
         known_at: float | None = None,
     ) -> None:
@@ -256,3 +282,8 @@ class Ledger:
         while self._told < len(self.receipts) and self.receipts[self._told].is_complete:
             self._told += 1
             self._tell(self.receipts[self._told - 1])
+
+
+def _is_shown(found: object, wanted: object) -> bool:
+    """Tell whether what is told of a device is what is wanted: one that is held is not removed, but unhealthy."""
+    return found == wanted or (wanted == REMOVED and found == "Unhealthy")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from fakehw.scenario.receipts import Hop, Receipt
 
-HOPS: Final = ("seen", "landed")
+HOPS: Final = {"seen": "seen by the plugin", "landed": "landed in allocatable", "in_slice": "written into a slice"}
+"""Where a change has to arrive, and how that is told."""
 
 _WORTH_WAITING_S: Final = 20.0
 """What takes less is not worth a line of progress."""
@@ -32,7 +33,7 @@ def summary(receipts: Sequence[Receipt]) -> str:
     """Return, in a few lines, what became of all the changes."""
     failed = sum(bool(receipt.problem) for receipt in receipts)
     lines = [f"{len(receipts) - failed} of {len(receipts)} changes written"]
-    for name, words in zip(HOPS, ("seen by the plugin", "landed in allocatable"), strict=True):
+    for name, words in HOPS.items():
         hops: list[tuple[Receipt, Hop]] = [(receipt, getattr(receipt, name)) for receipt in receipts]
         expected, arrived = totals(receipts, name)
         if not expected:
@@ -55,7 +56,7 @@ def text_line(receipt: Receipt) -> str:
     parts = [durations.timestamp(receipt.written_at), f"{receipt.change.step:<10}", str(receipt.change)]
     if receipt.problem:
         parts.append(f"| not written: {receipt.problem}")
-    for name, word in (("seen", "seen"), ("landed", "landed")):
+    for name, word in (("seen", "seen"), ("landed", "landed"), ("in_slice", "slice written")):
         hop: Hop = getattr(receipt, name)
         if hop.expected:
             parts.append(f"| {word} {_hop_text(hop, receipt.written_at)}")

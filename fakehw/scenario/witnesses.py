@@ -11,9 +11,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from fakehw import inotify, output
+from fakehw import inotify, layout, output
 from fakehw.errors import InputError
-from fakehw.scenario.receipts import State
+from fakehw.scenario.receipts import REMOVED, State
 from fakehw.view import pod_resources
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ ASK_EVERY_S: Final = 0.02
 """Half the rate that a kubelet allows (contract PR-7); only asked while a change is on its way."""
 
 _CHUNK: Final = 1 << 16
+_WORDS: Final = {"healthy": "Healthy", "unhealthy": "Unhealthy", "removed": REMOVED}
 
 
 class PluginLog:
@@ -34,6 +35,7 @@ class PluginLog:
     def __init__(self, path: str, *, resources: Mapping[str, str | None]) -> None:
         self._path = path
         self._resources = resources
+        self._ids = {layout.slice_name(device_id): device_id for device_id in resources}
         self._fd = -1
 
     def open(self) -> None:
@@ -82,6 +84,10 @@ class PluginLog:
                 resource = entry["resource"]
                 its = frozenset(known for known, of in self._resources.items() if of == resource)
                 ledger.observe_unnamed(at, entry["devices"], its.__contains__)
+            elif entry["event"] == "slice_written":
+                for word, health in _WORDS.items():
+                    for name in filter(None, entry.get(word, "").split(", ")):
+                        ledger.observe_slice(at, self._ids.get(name, name), health)
         except (ValueError, KeyError, TypeError):
             return  # another program's line, or one for people
 

@@ -34,6 +34,8 @@ class Record:
     host: str | None
     reason: str
     attributes: dict[str, str]
+    held_by: str = ""
+    """NAMESPACE/POD/CONTAINER, and by which claim; empty where nobody was asked."""
 
 
 def records(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> Iterator[Record]:
@@ -62,8 +64,13 @@ def rows(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> Iterator[Rec
                 yield Record(str(path), path.id, resource, health.value, device.numa_node, host, reason, attributes)
 
 
-def shown(records: Iterable[Record], output: str, *, has_headings: bool = True, width: int = 0) -> str:
-    """Return records in one of FORMATS; a reason is cut where a line would pass `width` columns (0: it is not)."""
+def shown(
+    records: Iterable[Record], output: str, *, has_headings: bool = True, width: int = 0, has_holders: bool = False
+) -> str:
+    """Return records in one of FORMATS; a reason is cut where a line would pass `width` columns (0: it is not).
+
+    With `has_holders` a table says who holds what, too.
+    """
     listed = list(records)
     if output == "json":
         return json.dumps([asdict(record) for record in listed], indent=2)
@@ -76,9 +83,14 @@ def shown(records: Iterable[Record], output: str, *, has_headings: bool = True, 
         return "\n".join(record.path.removeprefix("/") for record in listed if record.id is not None)
     if not listed:
         return "no devices"
-    if output == "wide":
-        return table(_WIDE_HEADINGS, [_wide_row(record) for record in listed], has_headings=has_headings)
-    return table(_HEADINGS, [_row(record) for record in listed], has_headings=has_headings, width=width)
+    is_wide = output == "wide"
+    headings: tuple[str, ...] = _WIDE_HEADINGS if is_wide else _HEADINGS
+    lines = [(_wide_row if is_wide else _row)(record) for record in listed]
+    if has_holders:
+        at = headings.index("NUMA") + 1
+        headings = (*headings[:at], "HELD BY", *headings[at:])
+        lines = [(*line[:at], record.held_by or "-", *line[at:]) for line, record in zip(lines, listed, strict=True)]
+    return table(headings, lines, has_headings=has_headings, width=0 if is_wide else width)
 
 
 def as_table(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> str:

@@ -1,6 +1,6 @@
 """What a kubelet knows of devices, asked over its PodResources socket: which are allocatable, and who holds which.
 
-Two calls, each with an empty request, and replies of which four fields matter: they are read off the wire by hand, so
+Two calls, each with an empty request, and replies of which few fields matter: they are read off the wire by hand, so
 that no generated code has to be shared with the plugin, which this package does not know.
 """
 
@@ -11,8 +11,10 @@ import os
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
+from fakehw import layout
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 Answer = TypeVar("Answer")
@@ -38,7 +40,7 @@ async def allocatable(socket: Path) -> frozenset[str]:
 
 
 async def holders(socket: Path) -> dict[str, str]:
-    """Return NAMESPACE/POD/CONTAINER by device ID (contract PR-1, PR-2); UnknownError if nobody answers."""
+    """Return who holds what, as `parse_holders` says it; UnknownError if nobody answers."""
     return _parsed(parse_holders, await _ask(socket, "List"))
 
 
@@ -55,14 +57,34 @@ def parse_allocatable(raw: bytes) -> frozenset[str]:
 
 
 def parse_holders(raw: bytes) -> dict[str, str]:
-    """Return who holds each device of a ListPodResourcesResponse; ValueError for what is none."""
-    return {
-        device_id.decode(): "/".join((_text(pod, 2), _text(pod, 1), _text(container, 1)))
-        for pod in _all(raw, 1)
-        for container in _all(pod, 3)
-        for devices in _all(container, 2)
-        for device_id in _all(devices, 2)
-    }
+    """Return who holds each device of a ListPodResourcesResponse; ValueError for what is none.
+
+    NAMESPACE/POD/CONTAINER by device ID (contract PR-1, PR-2); for what DRA gave, with the claim after it, by the
+    device's name in its ResourceSlice (contract DRA-POD-1, Kubernetes 1.34 and later). Ask it with `holder`.
+    """
+    found: dict[str, str] = {}
+    for pod in _all(raw, 1):
+        for container in _all(pod, 3):
+            who = "/".join((_text(pod, 2), _text(pod, 1), _text(container, 1)))
+            for devices in _all(container, 2):
+                found |= {device_id.decode(): who for device_id in _all(devices, 2)}
+            for claim in _all(container, 5):
+                by = f"{who} by {_text(claim, 2)}"
+                for resource in _all(claim, 4):
+                    name = _text(resource, 4)
+                    if any(_is_fakehw_s(_text(cdi, 1), _text(resource, 2), name) for cdi in _all(resource, 1)):
+                        found[name] = f"{found[name]}, {by}" if found.get(name, by) != by else by
+    return found
+
+
+def holder(holders: Mapping[str, str], device_id: str) -> str:
+    """Return who holds a device, by what `parse_holders` returned; empty if nobody does."""
+    return holders.get(device_id) or holders.get(layout.slice_name(device_id), "")
+
+
+def _is_fakehw_s(cdi_id: str, driver: str, name: str) -> bool:
+    """Tell whether a CDI name is one that our DRA driver gives: others may call devices by the same name."""
+    return cdi_id.startswith(f"k8s.{driver}/claim=") and f"-{name}" in cdi_id
 
 
 async def _ask(socket: Path, method: str) -> bytes:

@@ -183,7 +183,7 @@ class Top(App[None]):
             "HEALTH": Text(health, _COLOURS[health]),
             "NUMA": Text("-" if sight is None or sight.numa_node is None else str(sight.numa_node)),
             "CHANGED": Text(at),
-            "HELD BY": Text(self._holders.get(path.id, "")),
+            "HELD BY": Text(pod_resources.holder(self._holders, path.id)),
             "REASON": Text(sight.reason if sight else ""),
         }
 
@@ -230,7 +230,7 @@ class Top(App[None]):
             str(path),
             self._follower.resource_of(path) or "",
             self._follower.host_of(path) or "",
-            self._holders.get(path.id, ""),
+            pod_resources.holder(self._holders, path.id),
             sight.health.value if sight else "unplugged",
             sight.reason if sight else "",
         )

@@ -229,6 +229,26 @@ def variables(place: Place) -> dict[str, str]:
 # Slices.
 
 
+async def test_a_write_of_a_slice_is_logged_with_the_devices_that_it_tells_otherwise(
+    place: Place, api: ApiServer
+) -> None:
+    with capture_logs() as lines:
+        async with running_daemon(place.config(api)):
+            await names_are(api, SEED)
+            await until(lambda: [line for line in lines if line["event"] == "slice_written"])
+            lines.clear()
+            place.write("dev3/2/health", "unhealthy over temperature")
+            await api.wait_for(lambda: taints(api, "node2-dev3-2"), timeout=20)
+            await until(lambda: [line for line in lines if line["event"] == "slice_written"])
+
+    (line,) = [line for line in lines if line["event"] == "slice_written"]
+    assert {key: line[key] for key in ("slice", "unhealthy")} == {
+        "slice": f"00000-{DRIVER}-{NODE}",
+        "unhealthy": "node2-dev3-2",
+    }
+    assert not {"healthy", "removed"} & line.keys()
+
+
 async def test_the_tree_is_published_and_goes_with_its_node(daemon: Daemon, api: ApiServer) -> None:
     await names_are(api, SEED)
 

@@ -19,6 +19,7 @@ import fakehw.resource_name
 from fakehw import cli
 from fakehw.tree import snapshot
 from fakehw_plugin import device, resource_name
+from fakehw_plugin.dra import names
 from fakehw_plugin.tree.scanner import Scanner
 from fakekubelet import FakeKubelet
 from tests.factories import make_config
@@ -136,6 +137,14 @@ HEALTH = st.sampled_from(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text(st.sampled_from("ab0.-/_A"), max_size=80)
+    | st.from_regex(r"\A[A-Za-z0-9._]{1,40}-[a-z0-9_]{1,20}-[0-9]{1,9}\Z")
+)
+def test_both_sides_call_a_device_alike_in_a_slice(device_id: str) -> None:
+    assert fakehw.layout.slice_name(device_id) == names.device_name(device_id)
+
+
 @given(HEALTH | st.text(max_size=30))
 def test_both_read_the_same_health(tmp_path: Path, text: str) -> None:
     device_dir = tmp_path / "node1/dev1/1"

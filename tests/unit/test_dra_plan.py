@@ -216,3 +216,13 @@ def test_a_slice_of_a_pool_that_we_had_before_is_removed() -> None:
 def test_fields_that_a_server_drops_are_named() -> None:
     assert plan.missing_fields(devices("a", a="None"), devices("a")) == {"taints"}
     assert plan.missing_fields(devices("a"), [{"name": "a", "more": 1}]) == set()
+
+
+def test_a_write_is_told_by_what_is_told_otherwise_since() -> None:
+    def one(name: str, at: str = "", **taint: str) -> dict[str, Any]:
+        return {"name": name, "taints": [{**taint, **({"timeAdded": at} if at else {})}]} if taint else {"name": name}
+
+    before = [one("a"), one("b", "2026-01-01T00:00:00Z", key="x/unhealthy"), one("c")]
+    now = [one("a", key="x/unhealthy"), one("b", key="x/unhealthy"), one("d")]
+
+    assert plan.difference(before, now) == {"a": one("a", key="x/unhealthy"), "d": one("d"), "c": None}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakehw import layout
 from fakehw.layout import TreePath
 from fakehw.scenario.receipts import Ledger, Receipt, State
 from fakehw.scenario.timeline import Act, Change
@@ -167,6 +168,26 @@ def test_changes_that_the_plugin_only_counts_are_counted() -> None:
     assert desk.hops() == ["arrived"]
 
 
+def test_what_dra_serves_is_waited_for_in_its_slice_and_in_no_kubelet_s_allocatable() -> None:
+    told: list[Receipt] = []
+    ledger = Ledger({PATH.id: GOOD}, has_plugin=True, has_kubelet=True, tell=told.append, by_dra={PATH.id})
+    broken = ledger.enter(Change(1.0, "x", Act.SET, (PATH,)), 10.0, {PATH: BAD})
+    assert (broken.in_slice.expected, broken.landed.expected) == (1, 0)
+    ledger.observe_plugin(10.002, PATH.id, BAD)
+    ledger.observe_slice(10.003, PATH.id, "Healthy")
+    assert told == [], "that slice was written of what was before"
+
+    ledger.observe_slice(10.007, PATH.id, "Unhealthy")
+
+    assert told == [broken]
+    assert broken.in_slice.last_at == 10.007
+    other_reason = ledger.enter(Change(2.0, "x", Act.SET, (PATH,)), 11.0, {PATH: State("Unhealthy", "hotter")})
+    assert other_reason.in_slice.expected == 0, "it need not change the slice"
+    gone = ledger.enter(Change(3.0, "x", Act.UNPLUG, (PATH,)), 12.0, {PATH: State("removed")})
+    ledger.observe_slice(12.1, PATH.id, "Unhealthy")
+    assert gone.in_slice.arrived == 1, "a claim holds it"
+
+
 NAMES = st.text(min_size=1, max_size=200)
 
 
@@ -186,6 +207,26 @@ def test_the_kubelets_answers_are_read_off_the_wire_as_the_generated_code_writes
         ids, f"{namespace}/{pod}/{container}"
     )
     assert pod_resources.parse_allocatable(allocatable.SerializeToString()) == frozenset(ids)
+
+
+def test_what_dra_gave_is_held_by_a_claim_of_a_pod() -> None:
+    def resource(driver: str, device: str, cdi: str) -> podresourcesapi.ClaimResource:
+        return podresourcesapi.ClaimResource(
+            driver_name=driver, pool_name="n", device_name=device, cdi_devices=[podresourcesapi.CDIDevice(name=cdi)]
+        )
+
+    ours = layout.slice_name("Node.A-dev3-2")
+    holding = podresourcesapi.PodResources(name="dp1-3", namespace="default")
+    claim = holding.containers.add(name="main").dynamic_resources.add(claim_name="dp1-3-x7", claim_namespace="default")
+    claim.claim_resources.append(resource("my.io", ours, f"k8s.my.io/claim=1-2-{ours}"))
+    claim.claim_resources.append(resource("gpu.io", "node2-dev3-1", "k8s.gpu.io/gpu=node2-dev3-1"))
+
+    found = pod_resources.parse_holders(
+        podresourcesapi.ListPodResourcesResponse(pod_resources=[holding]).SerializeToString()
+    )
+
+    assert pod_resources.holder(found, "Node.A-dev3-2") == "default/dp1-3/main by dp1-3-x7"
+    assert pod_resources.holder(found, "node2-dev3-1") == "", "another driver's device of the same name"
 
 
 @pytest.mark.parametrize("raw", [b"\x0a\x05abc", b"\x0a", b"\x0b", b"\x0a\xff"])

@@ -51,6 +51,11 @@ def entry(device: Device, *, driver: str) -> Entry:
     return found
 
 
+def is_unhealthy(found: Entry) -> bool:
+    """Tell whether a device is published as unhealthy."""
+    return any(taint["key"].endswith(f"/{UNHEALTHY}") for taint in found.get("taints") or ())
+
+
 def told(device: Device) -> list[Attribute]:
     """Return the device's own attributes that are published, which are those that there is room for."""
     room = MAX_ATTRIBUTES - len(OWN) - (device.numa_node is not None)

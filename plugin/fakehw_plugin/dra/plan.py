@@ -145,6 +145,15 @@ def with_times(device: Entry, times: Mapping[TaintKey, str]) -> Entry:
     return {**device, "taints": taints}
 
 
+def difference(before: Sequence[Entry], now: Sequence[Entry]) -> dict[str, Entry | None]:
+    """Return the devices that are told otherwise than before, by name; None for those that are not told any more."""
+    was = {device["name"]: device for device in without_times(before)}
+    changed: dict[str, Entry | None] = {
+        device["name"]: device for device in without_times(now) if was.pop(device["name"], None) != device
+    }
+    return changed | dict.fromkeys(was)
+
+
 def missing_fields(sent: Sequence[Entry], stored: Sequence[Entry]) -> set[str]:
     """Return the fields of devices that the server has dropped, as it does with those of a gate that is off (SL-8)."""
     missing = set()

@@ -12,7 +12,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from fakehw_plugin.dra import plan
+from fakehw_plugin.dra import entry, plan
 from kubeapi import backoff, errors
 from kubeapi.follow import EventType, Follow
 from kubeapi.resources import NODES, RESOURCE_SLICES
@@ -194,6 +194,7 @@ class Publisher:
     async def _put(self, body: Object) -> None:
         name = body["metadata"]["name"]
         is_new = "resourceVersion" not in body["metadata"]
+        before = self._stored.get(name)
         call = self._client.create if is_new else self._client.update
         async with self._writing(name):
             try:
@@ -207,6 +208,7 @@ class Publisher:
             self._remember(name, stored)
         self._telemetry.slice_writes[self._pool.driver, "create" if is_new else "update"] += 1
         sent, made = body["spec"]["devices"], stored["spec"].get("devices") or []
+        self._tell_written(name, before, body)
         self._accepted[name] = plan.without_times(sent), plan.without_times(made)
         self._tell_dropped(plan.missing_fields(sent, made))
 
@@ -299,6 +301,15 @@ class Publisher:
             self._log.warning(
                 "api_server_failed", error=str(error), retry_in_s=None if pause is None else round(pause, 2)
             )
+
+    def _tell_written(self, name: str, before: Object | None, written: Object) -> None:
+        """Say which devices are told otherwise since this write: what is said here a scheduler can see."""
+        changed = plan.difference((before or {}).get("spec", {}).get("devices") or [], written["spec"]["devices"])
+        words: dict[str, list[str]] = {"healthy": [], "unhealthy": [], "removed": []}
+        for device, now in changed.items():
+            words["removed" if now is None else "unhealthy" if entry.is_unhealthy(now) else "healthy"].append(device)
+        told = {word: ", ".join(devices) for word, devices in words.items() if devices}
+        self._log.info("slice_written", slice=name, generation=written["spec"]["pool"]["generation"], **told)
 
     def _tell_dropped(self, fields: set[str]) -> None:
         for name in sorted(fields - self._dropped):
