@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kubectl_fakehw.hands import Reach
     from kubectl_fakehw.landing import Landing
     from kubectl_fakehw.places import Place
+    from kubectl_fakehw.receipts import Goal
 
 UNPLUG: Final = "unplug"
 PLUG: Final = "plug"
@@ -68,7 +69,7 @@ class Changing:
         began: list[float] = []
         try:
             async with self._limit, asyncio.timeout(self._timeout_s):
-                counts, health = await self._change(place, change, found, began)
+                goals = await self._change(place, change, found, began)
         except (TreeError, TimeoutError) as error:
             if not found:
                 found[place.node] = Receipt(place.node)
@@ -79,7 +80,7 @@ class Changing:
         if self._landing is not None and found:
             landing = self._landing
             waits = [
-                self._land(landing, receipt, counts.get(node, {}), began[0], place, health.get(node, {}))
+                self._land(landing, receipt, goals.get(node, receipts.Goal()), began[0], place)
                 for node, receipt in found.items()
             ]
             await asyncio.gather(*waits)
@@ -87,15 +88,15 @@ class Changing:
 
     async def _change(
         self, place: Place, change: Change, found: dict[str, Receipt], began: list[float]
-    ) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, str]]]:
-        """Make the change; return what its nodes are to have, and to be told of the devices that changed."""
+    ) -> dict[str, Goal]:
+        """Make the change; return what its nodes are to come to."""
         async with self._reach(place) as hand:
             began.append(asyncio.get_running_loop().time())
             done = await hand.ask(change.do, **change.request())
             answered = asyncio.get_running_loop().time() - began[0]
             self._missed = set(done["missed"]) & (set(done["missed"]) if self._missed is None else self._missed)
             if not done["changed"] and not done["same"]:
-                return {}, {}
+                return {}
             after = await hand.ask("list") if self._landing is not None else []
         changed = set(done["changed"])
         for path in (*done["changed"], *done["same"]):
@@ -104,29 +105,24 @@ class Changing:
             receipt.devices += 1
             receipt.changed += path in changed
             receipt.at[Level.TREE] = answered
-        health: dict[str, dict[str, str]] = {}
-        for record in after:
-            if record["path"] in changed:
-                node = record["host"] or place.node
-                health.setdefault(node, {})[record["id"]] = record["health"].capitalize()
-        return receipts.expected(after, node=place.node), health
+        hosts = {path: done["hosts"].get(path, place.node) for path in changed}
+        return receipts.goals(after, hosts, node=place.node)
 
     async def _land(
         self,
         landing: Landing,
         receipt: Receipt,
-        counts: dict[str, int],
+        goal: Goal,
         began: float,
         place: Place,
-        health: dict[str, str],
     ) -> None:
         left = began + self._timeout_s - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(max(left, 0.0)):
-                await landing.wait(receipt, counts, began=began, plugin=place.plugin, health=health)
+                await landing.wait(receipt, goal, began=began, plugin=place.plugin)
         except TimeoutError:
             last = max(receipt.at, key=list(Level).index)
-            shortfall = landing.shortfall(receipt.node, counts) if self._until is not Level.PLUGIN else ""
+            shortfall = landing.shortfall(receipt.node, goal) if self._until is not Level.PLUGIN else ""
             receipt.problem = f"came as far as the {last} within {self._timeout_s:g} s"
             for more in (shortfall, place.problem):
                 receipt.problem += f"; {more}" if more else ""
