@@ -108,6 +108,22 @@ def test_paths_move_the_tree_and_what_follows_the_kubelet_and_nothing_else() -> 
     assert {mount.path for mount in plugin.mounts} == {mount.path for mount in before.mounts}
 
 
+def test_paths_move_the_directories_of_dra() -> None:
+    objects, before = rendered(["base"], ["dra", "paths"]), rendered(["base"], ["dra"])
+    volumes = {one["name"]: one.get("hostPath", {}).get("path") for one in pod_of(objects, "fakehw-plugin")["volumes"]}
+    assert {name: volumes[name] for name in ("plugins-registry", "claims", "cdi", "device-plugins")} == {
+        "plugins-registry": "/data/kubelet/plugins_registry",
+        "claims": "/data/kubelet/plugins/fakehw",
+        "cdi": "/var/run/cdi",
+        "device-plugins": "/var/lib/kubelet/device-plugins",
+    }
+    assert volumes["pod-resources"] == "/data/kubelet/pod-resources"
+    mounts = [
+        [mount.path for mount in deployment.containers(one, node="any")["plugin"].mounts] for one in (objects, before)
+    ]
+    assert mounts[0] == mounts[1], "in the container they stay where the plugin looks for them"
+
+
 def test_paths_say_what_is_missing_where_nobody_names_them() -> None:
     with overlay(["base"], ["paths"]) as folder:
         (folder / "kustomization.yaml").write_text(
@@ -231,6 +247,15 @@ def test_dra_gives_the_plugin_an_account_and_no_more_power_on_the_node() -> None
         "/var/lib/kubelet/plugins/fakehw",
         "/var/run/cdi",
     }
+
+
+def test_on_openshift_the_plugin_keeps_the_account_that_dra_gives_it_and_may_use_the_constraint() -> None:
+    objects = rendered(["base", "hand"], ["dra", "openshift"])
+    plugin, hand = pod_of(objects, "fakehw-plugin"), pod_of(objects, "fakehw-hand")
+    assert (plugin["serviceAccountName"], hand["serviceAccountName"]) == ("fakehw-plugin", "fakehw")
+    subjects = deployment.one(objects, "RoleBinding", "fakehw-scc")["subjects"]
+    assert {one["name"] for one in subjects} == {"fakehw", "fakehw-plugin"}
+    assert "projected" in deployment.one(objects, "SecurityContextConstraints")["volumes"], "its token is mounted so"
 
 
 def test_the_dra_component_says_what_the_plugin_takes_for_granted() -> None:

@@ -44,6 +44,12 @@ SAME = {  # values of the chart: resources and components of a kustomization
     "SELinux": (("selinux=true", "hand.enabled=true"), ["base", "hand"], ["selinux"]),
     "OpenShift": (("openshift=true", "hand.enabled=true"), ["base", "hand"], ["openshift"]),
     "other paths": ((*PATHS, "hand.enabled=true"), ["base", "hand"], ["paths"]),
+    "DRA": (("dra.enabled=true",), ["base"], ["dra"]),
+    "DRA on OpenShift, elsewhere": (
+        ("dra.enabled=true", "openshift=true", "hand.enabled=true", *PATHS),
+        ["base", "hand"],
+        ["dra", "openshift", "paths"],
+    ),
     "monitoring": (("monitoring.enabled=true",), ["base"], ["monitoring"]),
     "everything": (
         (*EVERYTHING, "monitoring.enabled=true"),
@@ -126,6 +132,7 @@ def test_helm_finds_no_fault_with_the_chart() -> None:
         ("hand=true", "hand"),
         ("env.PATH=/x", "PATH"),
         ("image.tag=", "tag"),
+        ("dra.enable=true", "enable"),
     ],
 )
 def test_a_value_that_breaks_a_rule_is_refused_by_name(value: str, named: str) -> None:
@@ -148,9 +155,15 @@ def templates() -> str:
 
 
 def test_no_word_of_the_manifests_is_missing_in_the_chart() -> None:
-    """A rough guard where there is no helm: each word of base and hand stands somewhere in templates or values."""
+    """A rough guard where there is no helm: each word of base, hand and DRA stands somewhere in templates or values."""
     chart = templates() + (CHART / "values.yaml").read_text()
-    manifests = (DEPLOY / "base/daemonset.yaml").read_text() + (DEPLOY / "hand/daemonset.yaml").read_text()
+    mirrored = [
+        DEPLOY / "base/daemonset.yaml",
+        DEPLOY / "hand/daemonset.yaml",
+        *(DEPLOY / "components/dra").glob("*.yaml"),
+    ]
+    manifests = "".join(path.read_text() for path in mirrored if path.name != "kustomization.yaml")
     code = "\n".join(line.partition("#")[0] for line in manifests.splitlines())
     words = set(re.findall(r"[A-Za-z0-9_./:$()-]+", code)) - {"fakehw:dev", "confined", "modest"}
+    words.discard("system:serviceaccount:fakehw:fakehw-plugin")  # with the namespace of the release
     assert sorted(word for word in words if word not in chart) == []

@@ -31,11 +31,12 @@ seLinuxOptions: {type: {{ .type }}, level: s0}
 {{- end }}
 {{- end }}
 
+{{/* Where pods go and as whom: a dict of Values, and of the account that the plugin has by DRA, if any. */}}
 {{- define "fakehw.placement" -}}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ if .account }}true{{ else }}false{{ end }}
 enableServiceLinks: false
-{{- if .Values.openshift }}
-serviceAccountName: fakehw
+{{- if or .account .Values.openshift }}
+serviceAccountName: {{ .account | default "fakehw" }}
 {{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
