@@ -22,6 +22,7 @@ from lightkube.resources.core_v1 import Namespace, Pod
 from lightkube.resources.resource_v1 import ResourceClaim, ResourceClaimTemplate, ResourceSlice
 
 from tests.e2e import cluster as eyes
+from tests.e2e import node_shell
 from tests.e2e.cluster import NAMESPACE, NODE1, NODE2, Cluster
 from tests.e2e.test_cluster import remove_pods, timings
 
@@ -33,6 +34,7 @@ __all__ = ["timings"]  # a fixture
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 DRIVER = "myplugin.io"
+STORY = ("dp1-1", "dp1-2", "dp1-3")
 KUBELET_RESTART = os.environ.get("KUBELET_RESTART", "")
 API_SERVER_STOP = os.environ.get("API_SERVER_STOP", "")
 API_SERVER_START = os.environ.get("API_SERVER_START", "")
@@ -151,10 +153,12 @@ async def create(cluster: Cluster, file: str, *names: str) -> None:
 
 async def no_pods(cluster: Cluster) -> None:
     """Delete the pods of the story, and wait until their claims are gone too."""
-    await cluster.client.deletecollection(Pod, namespace=NAMESPACE)
+    for name in STORY:
+        with contextlib.suppress(ApiError):
+            await cluster.client.delete(Pod, name, namespace=NAMESPACE)
 
     async def look() -> bool:
-        pods = [one async for one in cluster.client.list(Pod, namespace=NAMESPACE)]
+        pods = [one async for one in cluster.client.list(Pod, namespace=NAMESPACE) if one.metadata.name in STORY]
         claims = [one async for one in cluster.client.list(ResourceClaim, namespace=NAMESPACE)]
         return not pods and not claims
 
@@ -167,6 +171,18 @@ async def runs(cluster: Cluster, name: str, timeout: float = 90.0) -> tuple[Any,
     return seen.object, seen.at
 
 
+async def runs_when_nudged(cluster: Cluster, name: str) -> None:
+    """Wait until a pod runs whose prepare failed: a kubelet tries again after 60 to 90 s, or when the pod changes."""
+
+    async def look() -> bool:
+        pod = await cluster.client.patch(
+            Pod, name, {"metadata": {"annotations": {"nudged": str(time.time())}}}, namespace=NAMESPACE
+        )
+        return eyes.runs(pod)
+
+    await until(look, timeout=120, every=1)
+
+
 async def waits(cluster: Cluster, name: str) -> str:
     """Wait until the scheduler says that a pod has to wait; return why."""
 
@@ -176,6 +192,45 @@ async def waits(cluster: Cluster, name: str) -> str:
     async with cluster.pod(name) as pod:
         seen = await pod.until(is_unschedulable, timeout=30)
     return str(next(one.message for one in seen.object.status.conditions if one.reason == "Unschedulable"))
+
+
+async def hears(cluster: Cluster, node: str, timeout: float = 150.0) -> None:
+    """Wait until a kubelet acts on what the API server says: after a while without one, its watches come back slowly."""
+    name = f"probe-{time.time_ns()}"
+    (probe,) = [
+        one for one in yaml.safe_load_all((eyes.REPOSITORY / "deploy/pods.yaml").read_text())
+        if one["metadata"]["name"] == "dp1-1"
+    ]  # fmt: skip
+    probe["metadata"]["name"] = name
+    probe["spec"]["nodeName"] = node
+    del probe["spec"]["containers"][0]["resources"]
+    await until(lambda: cluster.client.create(Pod.from_dict(probe), namespace=NAMESPACE), timeout=timeout, every=0.2)
+    await runs(cluster, name, timeout=timeout)
+    assert await cluster.logs(name, lines=1)
+    await cluster.client.delete(Pod, name, namespace=NAMESPACE, grace_period=0)
+
+
+async def restart_kubelet() -> None:
+    command = KUBELET_RESTART.format(node=NODE2)
+    done = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.DEVNULL)
+    assert await asyncio.wait_for(done.wait(), 60) == 0
+
+
+async def plugin_uid(cluster: Cluster, node: str) -> str:
+    """Return the UID of the plugin's pod on a node, once it is registered."""
+
+    async def look() -> str:
+        try:
+            pod = await cluster.client.get(
+                Pod, await cluster.pod_on(node, eyes.PLUGIN), namespace=eyes.PLUGIN_NAMESPACE
+            )
+            started = pod.status.containerStatuses[0].state.running.startedAt.timestamp()
+            await cluster.plugin_line(node, event="registered", after=started, timeout=1)
+            return str(pod.metadata.uid)
+        except (AssertionError, AttributeError):
+            return ""
+
+    return str(await until(look, timeout=60, every=0.2))
 
 
 def health(pod: Any) -> dict[str, tuple[str, str]]:
@@ -292,6 +347,7 @@ async def held(cluster: Cluster) -> set[str]:
 
 @pytest.mark.usefixtures("whole_tree")
 async def test_devices_are_unplugged_and_plugged_in(cluster: Cluster, timings: dict[str, float], minor: int) -> None:
+    await restarts(cluster)
     taken = await held(cluster)
     assert len(taken) == 2
     (free,) = {name for name in SEED[NODE2] if "-dev3-" in name} - taken
@@ -363,6 +419,12 @@ async def test_partly_written_pools_give_nothing(cluster: Cluster) -> None:
 
 
 async def restarts(cluster: Cluster) -> tuple[int, str]:
+    """Return how often dp1-3 was restarted, and its UID; an earlier test may have left none, so it is made then."""
+    try:
+        await cluster.client.get(Pod, "dp1-3", namespace=NAMESPACE)
+    except ApiError:
+        await create(cluster, "claims.yaml", "dp1-3")
+    await runs(cluster, "dp1-3")
     pod = await cluster.client.get(Pod, "dp1-3", namespace=NAMESPACE)
     return pod.status.containerStatuses[0].restartCount, pod.metadata.uid
 
@@ -399,9 +461,7 @@ async def test_a_kubelet_killed_and_restarted_finds_slices_and_claims_again(
 ) -> None:
     before = await restarts(cluster)
     (old,) = await slices(cluster, NODE2)
-    command = KUBELET_RESTART.format(node=NODE2)
-    done = await asyncio.create_subprocess_shell(command, stdout=asyncio.subprocess.DEVNULL)
-    assert await asyncio.wait_for(done.wait(), 60) == 0
+    await restart_kubelet()
     at = time.time()
 
     async def look() -> bool:
@@ -412,24 +472,91 @@ async def test_a_kubelet_killed_and_restarted_finds_slices_and_claims_again(
     timings["kubelet restarted (its start wipes all slices) -> slices made anew"] = time.time() - at
     await pool_has(cluster, NODE2, SEED[NODE2])
     await until(lambda: cluster.plugin_line(NODE2, event="registered", after=at - 10, timeout=1), timeout=60, every=0.2)
+    await hears(cluster, NODE2)
     assert await restarts(cluster) == before
     await no_pods(cluster)
     await create(cluster, "claims.yaml", "dp1-3")
     await runs(cluster, "dp1-3")
 
 
-async def test_a_reboot_that_wipes_the_cdi_files_and_ends_all_sandboxes_is_made_good(cluster: Cluster) -> None:
-    """As nearly as it can be played: the files go, and the pod's containers end and are made again."""
-    plugin = await cluster.pod_on(NODE2, eyes.PLUGIN)
-    done = await cluster.client.exec(
-        plugin, namespace=eyes.PLUGIN_NAMESPACE, container="plugin", stdout=True, timeout=20,
-        command=["python3", "-c", "import pathlib\nfor p in pathlib.Path('/var/run/cdi').glob('*.json'): p.unlink(); print(p)"],
-    )  # fmt: skip
-    assert "k8s.myplugin.io-claim_" in done.stdout
-    await no_pods(cluster)  # unprepared though its file is gone
+async def new_plugin(cluster: Cluster) -> str:
+    """Replace the plugin's pod of node2 and return the UID of the next: a new pod is started without back-off."""
+    old = await cluster.pod_on(NODE2, eyes.PLUGIN)
+    await cluster.client.delete(Pod, old, namespace=eyes.PLUGIN_NAMESPACE, grace_period=0)
+
+    async def is_another() -> bool:
+        try:
+            return await cluster.pod_on(NODE2, eyes.PLUGIN) != old
+        except AssertionError:
+            return False
+
+    await until(is_another, timeout=60, every=0.2)
+    return await plugin_uid(cluster, NODE2)
+
+
+@pytest.mark.timeout(900)
+async def test_a_plugin_killed_at_every_step_of_prepare_and_unprepare_leaves_what_the_next_one_finishes(
+    cluster: Cluster,
+) -> None:
+    await no_pods(cluster)
+    print()
+    async with node_shell.on(cluster, NODE2, DRIVER) as shell:
+        for step, seen_by in node_shell.STEPS.items():
+            uid = await new_plugin(cluster)
+            async with shell.killing(uid, seen_by) as left:
+                await create(cluster, "claims.yaml", "dp1-3")
+            await runs_when_nudged(cluster, "dp1-3")
+            print(f"  killed at: {step}; there was then: {', '.join(short(left)) or 'nothing'}")
+            assert await cluster.logs("dp1-3", lines=4) == (
+                "Device vars:\nDEV_2_ID_0='/node2/dev2/1'\nDEV_3_ID_0='/node2/dev3/1'\nDEV_3_ID_1='/node2/dev3/2'\n"
+            )
+            assert short(await shell.files()) == ["CDI file", "checkpoint"]
+            await no_pods(cluster)
+            assert await shell.files() == []
+        for step, seen_by in node_shell.STEPS_BACK.items():
+            await create(cluster, "claims.yaml", "dp1-3")
+            await runs(cluster, "dp1-3")
+            uid = await new_plugin(cluster)
+            async with shell.killing(uid, seen_by) as left:
+                await cluster.client.delete(Pod, "dp1-3", namespace=NAMESPACE)
+            await no_pods(cluster)
+            print(f"  killed at: {step}; there was then: {', '.join(short(left)) or 'nothing'}")
+            assert await shell.files() == []
     await create(cluster, "claims.yaml", "dp1-3")
     await runs(cluster, "dp1-3")
-    assert (await cluster.logs("dp1-3", lines=4)).count("DEV_") == 3
+
+
+def short(names: list[str]) -> list[str]:
+    """Return what files are, for people, without those that are always there."""
+    words = {
+        name: ("CDI file" if "claim_" in name else "checkpoint") + (" half-written" if name.endswith(".tmp") else "")
+        for name in names
+        if name.endswith((".json", ".tmp"))
+    }
+    return sorted(words.values())
+
+
+@pytest.mark.skipif(not KUBELET_RESTART, reason="KUBELET_RESTART says how a kubelet is killed and started")
+async def test_a_reboot_that_wipes_the_cdi_files_and_ends_all_processes_starts_the_same_pod_again(
+    cluster: Cluster, timings: dict[str, float]
+) -> None:
+    """As nearly as it can be played: the files go, the pod's processes end, and the kubelet is another one."""
+    count, uid = await restarts(cluster)
+    async with node_shell.on(cluster, NODE2, DRIVER) as shell:
+        wipe = "import pathlib\nfor path in pathlib.Path('/cdi').iterdir(): path.unlink(); print(path.name)"
+        assert "k8s.myplugin.io-claim_" in await shell.python(wipe)
+        await restart_kubelet()
+        await hears(cluster, NODE2)
+        at = time.time()
+        assert int(await shell.python(node_shell.KILL_ALL, uid)) > 0
+        async with cluster.pod("dp1-3") as pod:
+            again = await pod.until(
+                lambda pod: pod.status.containerStatuses[0].restartCount > count and eyes.runs(pod), timeout=120
+            )
+        timings["reboot played (CDI wiped, processes ended, kubelet anew) -> the same pod Running"] = again.at - at
+        assert again.object.metadata.uid == uid
+        assert short(await shell.files()) == ["CDI file", "checkpoint"]
+    assert (await until(lambda: cluster.logs("dp1-3", lines=4), timeout=60)).count("DEV_") == 3
 
 
 async def test_a_rolling_update_keeps_claims_and_slices(cluster: Cluster, timings: dict[str, float]) -> None:
@@ -466,33 +593,64 @@ async def test_an_api_server_that_was_stopped_for_a_minute_gets_what_has_changed
 
     await until(look, timeout=60)
     timings["API server back after a minute -> the taint of meanwhile seen"] = time.time() - at
+    await hears(cluster, NODE2)
+    timings["API server back after a minute -> the kubelet starts a pod again (its own watches)"] = time.time() - at
 
 
 @pytest.mark.usefixtures("whole_tree")
-async def test_a_class_moves_to_the_device_plugin_api_and_back_while_pods_run(
-    cluster: Cluster, timings: dict[str, float]
+async def test_a_class_moves_from_one_api_to_the_other_and_back_while_pods_hold_its_devices(
+    cluster: Cluster, timings: dict[str, float], minor: int
 ) -> None:
-    """dp1-3 holds two devices of dev3 by a claim: the third is offered by the device plugin at once, those when it ends."""
+    """Either way what is free moves at once, and what a pod holds when it ends; no device is had twice."""
 
     def has(number: int) -> Callable[[Any], bool]:
-        return lambda node: (node.status.allocatable or {}).get(eyes.mydevice(3)) == str(number)
+        return lambda node: int((node.status.allocatable or {}).get(eyes.mydevice(3)) or 0) == number
 
+    await restarts(cluster)
     taken = await held(cluster)
+    assert len(taken) == 2
     async with cluster.node(NODE2) as node:
         await cluster.touch(NODE2, "echo device-plugin > /fakehw/node2/dev3/api")
         await pool_has(cluster, NODE2, {"node2-dev2-1", *taken})
-        await node.until(has(1), timeout=eyes.TICK_S)
+        at = (await node.until(has(1), timeout=eyes.TICK_S)).at
         await no_pods(cluster)
         await pool_has(cluster, NODE2, {"node2-dev2-1"})
-        await node.until(has(3), timeout=eyes.TICK_S)
+        at = (await node.until(has(3), timeout=eyes.TICK_S, after=at)).at
+        await create_by_device_plugin(cluster, minor)
+        _, running = await runs(cluster, "dp1-3")
+        timings["dev3 by device plugin: its three devices allocatable -> dp1-3 seen Running"] = running - at
+        lines = (await cluster.logs("dp1-3", lines=3)).splitlines()
+        names = {line.partition("=")[2].strip("'").strip("/").replace("/", "-") for line in lines if "DEV_3_ID" in line}
+        assert len(names) == 2
+
         at = time.time()
         await cluster.touch(NODE2, "rm /fakehw/node2/dev3/api")
+        free = {name for name in SEED[NODE2] if "-dev3-" in name} - names
+        await pool_has(cluster, NODE2, {"node2-dev2-1", *free})
+        timings["api back to dra -> the free device is in the slice"] = time.time() - at
+        uid = (await cluster.client.get(Pod, "dp1-3", namespace=NAMESPACE)).metadata.uid
+        await asyncio.sleep(1)
+        assert set(await pool(cluster, NODE2)) == {"node2-dev2-1", *free}, "what the pod holds is offered by nobody"
+        await no_pods(cluster)
+        at = time.time()
         await pool_has(cluster, NODE2, SEED[NODE2])
-        timings["api back to dra -> the devices are in the slice"] = time.time() - at
-        await node.until(has(0), timeout=eyes.TICK_S)
-    await create(cluster, "claims.yaml", "dp1-3")
-    await runs(cluster, "dp1-3")
-    assert (await cluster.logs("dp1-3", lines=4)).count("DEV_3_ID") == 2
+        timings["its pod gone -> the other devices are in the slice"] = time.time() - at
+        await node.until(has(0), timeout=eyes.TICK_S, after=at)
+    assert uid
+    for file in ("claims.yaml", *(["pods.yaml"] if minor >= 36 else [])):
+        await no_pods(cluster)
+        await create(cluster, file, "dp1-3")
+        await runs(cluster, "dp1-3")
+        assert (await cluster.logs("dp1-3", lines=4)).count("DEV_3_ID") == 2
+
+
+async def create_by_device_plugin(cluster: Cluster, minor: int) -> None:
+    """Create dp1-3 of pods.yaml; without its device of dev2, which is still DRA's, where that needs a gate."""
+    pods = yaml.safe_load_all((eyes.REPOSITORY / "deploy/pods.yaml").read_text())
+    (pod,) = [one for one in pods if one["metadata"]["name"] == "dp1-3"]
+    if minor < 36:
+        del pod["spec"]["containers"][0]["resources"]["limits"][eyes.mydevice(2)]
+    await cluster.client.create(Pod.from_dict(pod), namespace=NAMESPACE)
 
 
 async def test_the_plugin_may_write_no_other_node_s_slices(cluster: Cluster) -> None:
