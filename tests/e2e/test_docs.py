@@ -191,13 +191,14 @@ def test_the_index_names_every_page() -> None:
     assert [page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in index] == []
 
 
-def test_the_diagram_of_a_flip_is_well_formed() -> None:
-    (diagram,) = blocks(DOCS / "how-a-flip-travels.md", "mermaid")
+@pytest.mark.parametrize("rim", [0, 1], ids=["device plugin", "DRA"])
+def test_the_diagrams_of_a_flip_are_well_formed(rim: int) -> None:
+    diagram = blocks(DOCS / "how-a-flip-travels.md", "mermaid")[rim]
     lines = [line.strip() for line in diagram.splitlines() if line.strip()]
     assert lines[0] == "sequenceDiagram"
     actors = {match[1] for line in lines if (match := re.match(r"participant (\w) as .+", line))}
     for line in lines[1:]:
-        if line.startswith(("participant ", "Note over ")):
+        if line.startswith(("participant ", "Note over ", "par ", "and ")) or line == "end":
             continue
         arrow = re.fullmatch(r"(\w)(->>|-->>)(\w): .+", line)
         assert arrow, line
