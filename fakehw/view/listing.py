@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fakehw import layout, output
 from fakehw.layout import TreePath
@@ -34,8 +34,8 @@ class Record:
     host: str | None
     reason: str
     attributes: dict[str, str]
-    held_by: str = ""
-    """NAMESPACE/POD/CONTAINER, and by which claim; empty where nobody was asked."""
+    held_by: str | None = None
+    """NAMESPACE/POD/CONTAINER, and by which claim; empty if nobody holds it, None where nobody was asked."""
 
 
 def records(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> Iterator[Record]:
@@ -73,11 +73,11 @@ def shown(
     """
     listed = list(records)
     if output == "json":
-        return json.dumps([asdict(record) for record in listed], indent=2)
+        return json.dumps([as_dict(record) for record in listed], indent=2)
     if output == "yaml":
         import yaml  # a fifth of the start of every other format
 
-        text: str = yaml.safe_dump([asdict(record) for record in listed], sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump([as_dict(record) for record in listed], sort_keys=False, allow_unicode=True)
         return text.rstrip("\n")
     if output == "name":
         return "\n".join(record.path.removeprefix("/") for record in listed if record.id is not None)
@@ -91,6 +91,14 @@ def shown(
         headings = (*headings[:at], "HELD BY", *headings[at:])
         lines = [(*line[:at], record.held_by or "-", *line[at:]) for line, record in zip(lines, listed, strict=True)]
     return table(headings, lines, has_headings=has_headings, width=0 if is_wide else width)
+
+
+def as_dict(record: Record) -> dict[str, Any]:
+    """Return a record for programs; who holds it only where that was asked."""
+    found = asdict(record)
+    if record.held_by is None:
+        del found["held_by"]
+    return found
 
 
 def as_table(tree: Snapshot, *, domain: str = layout.DEFAULT_DOMAIN) -> str:

@@ -136,7 +136,6 @@ HEALTH = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.text(st.sampled_from("ab0.-/_A"), max_size=80)
     | st.from_regex(r"\A[A-Za-z0-9._]{1,40}-[a-z0-9_]{1,20}-[0-9]{1,9}\Z")
@@ -145,6 +144,7 @@ def test_both_sides_call_a_device_alike_in_a_slice(device_id: str) -> None:
     assert fakehw.layout.slice_name(device_id) == names.device_name(device_id)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(HEALTH | st.text(max_size=30))
 def test_both_read_the_same_health(tmp_path: Path, text: str) -> None:
     device_dir = tmp_path / "node1/dev1/1"
