@@ -7,6 +7,7 @@
     ROOT/NODE/CLASS/NUMBER/health      healthy | unhealthy, then perhaps a reason
     ROOT/NODE/CLASS/NUMBER/numa_node   -1 or absent: none
     ROOT/NODE/CLASS/NUMBER/node        an optional character device
+    ROOT/NODE/CLASS/NUMBER/taints/NAME a further taint of the device, where DRA serves the class
     ROOT/NODE/CLASS/NUMBER/...         other attributes, one value each
     ROOT/.fakehw/                      ours: lock, stage, applied spec; readers pass over names with a dot first
 
@@ -58,6 +59,7 @@ TYPES: Final = "types"
 SETTINGS: Final = (API, DRIVER, UNHEALTHY_EFFECT, TYPES)
 """Files of a class that say by which API of Kubernetes it is served, and how."""
 TAINTS: Final = "taints"
+"""A directory of a device. In mappings of attributes its files are called taints/NAME."""
 PRIVATE_DIR: Final = ".fakehw"
 
 DIR_MODE: Final = 0o755
@@ -78,6 +80,10 @@ MAX_LABEL: Final = 63
 """Characters of a DNS label, which is what a device is called by in a ResourceSlice."""
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+TAINT_EFFECTS: Final = ("NoSchedule", "NoExecute", "None")
+_MAX_TAINT_DOMAIN: Final = 253
+_TAINT_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_TAINT_PART: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _NUMBERED_CLASS: Final = re.compile(r"dev([0-9]+)")
 _DIGITS: Final = re.compile(r"([0-9]+)")
 _RULES: Final = (
@@ -187,6 +193,28 @@ def parse_health(text: str) -> tuple[Health | None, str]:
 def is_numa_node(text: str) -> bool:
     """Tell whether readers take this for a NUMA node; -1 is none."""
     return text == "-1" or (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_NUMA_NODE)
+
+
+def taint_file(name: str) -> str:
+    """Return what the file of a taint is called among a device's attributes."""
+    return f"{TAINTS}/{name}"
+
+
+def check_taint(name: str, text: str) -> None:
+    """Raise ValueError unless `text` is what a taint's file `name` may say: `[KEY][=VALUE]:EFFECT` or `EFFECT`."""
+    head, _, effect = text.rpartition(":")
+    key, _, value = head.partition("=")
+    domain, slash, label = (key or name).rpartition("/")
+    is_right = (
+        effect in TAINT_EFFECTS
+        and (not slash or (len(domain) <= _MAX_TAINT_DOMAIN and _TAINT_DOMAIN.fullmatch(domain)))
+        and all(len(part) <= MAX_LABEL and _TAINT_PART.fullmatch(part) for part in (label, *([value] if value else [])))
+    )
+    if not is_right:
+        effects = f"{', '.join(TAINT_EFFECTS[:-1])} or {TAINT_EFFECTS[-1]}"
+        raise ValueError(
+            f"must be [KEY][=VALUE]:EFFECT or EFFECT, such as gpu.example/xid=48:NoSchedule; effects: {effects}"
+        )
 
 
 def check_attribute(name: str) -> None:

@@ -89,6 +89,7 @@ _SCHEMA: Final = schema.Schema(
         "fakehw-label-value": node_labels.check_value,
         "fakehw-taint": node_labels.check_taint,
         "fakehw-health": _check_health,
+        "fakehw-device-taint": lambda text: layout.check_taint("name", text),
         "fakehw-attribute": _check_attribute,
     },
 )

@@ -64,6 +64,9 @@ def _fields(device: FakeDevice) -> Iterator[str]:
         yield f"numa_node: {numa_node}"
     if device.device_node is not None:
         yield f"device_node: {json.dumps(device.device_node)}"
+    if taints := {name: attributes.pop(name) for name in tuple(attributes) if name.startswith(layout.taint_file(""))}:
+        texts = (f"{_scalar(name.partition('/')[2])}: {_scalar(text)}" for name, text in taints.items())
+        yield f"taints: {{{', '.join(texts)}}}"
     if attributes:
         texts = (f"{name}: {_scalar(_escaped(value))}" for name, value in attributes.items())
         yield f"attributes: {{{', '.join(texts)}}}"

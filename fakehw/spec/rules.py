@@ -228,11 +228,15 @@ def _size_problems(
 
 def _files(fields: Mapping[str, Any], devices: int) -> int:
     """Return, or overestimate, how many files the devices of a class on one node come to."""
-    count = devices * (2 + len(_mapping(fields.get("attributes"))))
+    count = devices * (2 + _own_files(fields))
     for key, own in _mapping(fields.get("devices")).items():
         with contextlib.suppress(ValueError):
-            count += len(ranges.numbers(key)) * len(_mapping(_mapping(own).get("attributes")))
+            count += len(ranges.numbers(key)) * _own_files(_mapping(own))
     return count
+
+
+def _own_files(fields: Mapping[str, Any]) -> int:
+    return len(_mapping(fields.get("attributes"))) + len(_mapping(fields.get("taints")))
 
 
 def _overlaps(path: document.Path, parts: list[tuple[str, range]]) -> Iterator[schema.Problem]:

@@ -17,7 +17,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class FakeDevice:
-    """One device: its first health, and its attributes as they stand in the files (numa_node among them)."""
+    """One device: its first health, and its attributes as they stand in the files (numa_node and taints/NAME too)."""
 
     number: int
     health: str = Health.HEALTHY.value
@@ -39,6 +39,8 @@ class DeviceTemplate:
             **self.attributes,
             **{key: _as_text(value) for key, value in (fields.get("attributes") or {}).items()},
         }
+        for name, text in (fields.get("taints") or {}).items():
+            attributes[layout.taint_file(name)] = text
         if "numa_node" in fields:
             attributes[layout.NUMA_NODE] = str(fields["numa_node"])
         health = layout.health_text(*_health(fields["health"])) if "health" in fields else self.health

@@ -246,7 +246,7 @@ def _read_device(tree: Snapshot, class_fd: int, path: TreePath) -> FoundDevice |
             if not layout.ATTRIBUTE_NAME.fullmatch(name):
                 foreign.append(name)
             elif name == layout.TAINTS and directory.is_directory(name, dir_fd=fd):
-                continue  # the plugin's to read
+                attributes |= _taints(fd)
             elif name == layout.DEVICE_NODE and (device_node := _device_node(fd)):
                 continue
             elif (value := _value(name, fd)) is not None:
@@ -254,6 +254,16 @@ def _read_device(tree: Snapshot, class_fd: int, path: TreePath) -> FoundDevice |
                 if isinstance(value, Unreadable) and value.is_directory:
                     foreign.append(name)
         return FoundDevice(attributes, device_node, tuple(foreign))
+
+
+def _taints(device_fd: int) -> dict[str, Value]:
+    """Return the files of taints as attributes; a directory that cannot be read has none."""
+    try:
+        with directory.opened(layout.TAINTS, dir_fd=device_fd) as fd:
+            found = {name: _value(name, fd) for name in sorted(directory.names(fd))}
+    except OSError:
+        return {}
+    return {layout.taint_file(name): value for name, value in found.items() if value is not None}
 
 
 class _opened:  # noqa: N801  # reads as a verb, as contextlib's own do; a class because it runs once per device

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Refused = Callable[[Parts, OSError], None]
 
 _STAGE: Final = "stage"
+_TAINT: Final = layout.taint_file("")
 _PROBE: Final = "probe"
 _NAMED_LEFTOVERS: Final = 3
 _OF_ONE_PLACE: Final = frozenset(
@@ -61,6 +62,8 @@ class Stage:
         self.makes_device_nodes = True
         """Whether devices get their character devices; where mknod is not allowed they go without."""
         self._count = 0
+        self._taints: dict[TreePath, str] = {}
+        """Directories of taints that are staged, by device."""
         self._moves: list[_Move] = []
         # A umask that would hide the tree from its readers costs a chmod for each file; the usual one costs nothing.
         self._dir_mode = None if stat.S_IMODE(os.fstat(new_fd).st_mode) & 0o777 == layout.DIR_MODE else layout.DIR_MODE
@@ -91,9 +94,26 @@ class Stage:
 
     def set_value(self, path: TreePath, name: str, value: str) -> None:
         """Stage one attribute file."""
+        parts = (*path.parts, *name.split("/"))
+        if name.startswith(_TAINT) and self._lacks_taints(path):
+            with directory.opened(self._taints[path], dir_fd=self.new_fd) as fd:
+                directory.write(parts[-1], value, dir_fd=fd, mode=self._file_mode)
+            return
         staged = self._next()
         directory.write(staged, value, dir_fd=self.new_fd, mode=self._file_mode)
-        self._move_in(staged, (*path.parts, name))
+        self._move_in(staged, parts)
+
+    def _lacks_taints(self, path: TreePath) -> bool:
+        """Tell whether a device has no directory of taints yet; then one is staged, once, to be moved in whole."""
+        if path not in self._taints:
+            with directory.opened_below(self._root_fd, path.parts) as fd:
+                if directory.is_there(layout.TAINTS, dir_fd=fd):
+                    return False
+            self._taints[path] = staged = self._next()
+            with self._directory(staged, self.new_fd):
+                pass
+            self._move_in(staged, (*path.parts, layout.TAINTS))
+        return True
 
     def set_device_node(self, path: TreePath, kind: str) -> None:
         """Stage the character device of a device."""
@@ -146,6 +166,10 @@ class Stage:
 
     def _fill_files(self, fd: int, device: FakeDevice, *, prefix: str) -> None:
         directory.write(f"{prefix}{layout.HEALTH}", device.health, dir_fd=fd, mode=self._file_mode)
+        if any(name.startswith(_TAINT) for name in device.attributes):
+            os.mkdir(f"{prefix}{layout.TAINTS}", layout.DIR_MODE, dir_fd=fd)
+            if self._dir_mode is not None:
+                os.chmod(f"{prefix}{layout.TAINTS}", self._dir_mode, dir_fd=fd)
         for name, value in device.attributes.items():
             directory.write(f"{prefix}{name}", value, dir_fd=fd, mode=self._file_mode)
 

@@ -174,7 +174,8 @@ class Again:
             if name not in names:
                 directory.copy(name, dir_fd=kept_fd, to=name, to_fd=fd)
                 self.came += self._devices((*parts, name))
-        for name in _children(parts, kept):
+        taints = [layout.TAINTS] if len(parts) == _DEVICE else []  # what a person added to those of the spec
+        for name in (*_children(parts, kept), *taints):
             if name in names and directory.is_directory(name, dir_fd=kept_fd):
                 with (
                     directory.opened(name, dir_fd=fd) as child_fd,

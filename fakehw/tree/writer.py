@@ -181,7 +181,7 @@ class FakeTree:
                 self._require_likely_device(root_fd, path)
                 for name, text in texts.items():
                     if text is None:
-                        writer.remove((*path.parts, name))
+                        writer.remove((*path.parts, *name.split("/")))
                     else:
                         writer.set_value(path, name, text)
             writer.commit()
@@ -474,7 +474,7 @@ def _stage_steps(what: Plan, writer: Stage, progress: Progress) -> None:
         elif isinstance(step, Remove):
             writer.remove(step.path.parts)
         elif isinstance(step, DropValue):
-            writer.remove((*step.path.parts, step.name))
+            writer.remove((*step.path.parts, *step.name.split("/")))
         elif isinstance(step, SetValue) and step.name == layout.DEVICE_NODE:
             writer.set_device_node(step.path, step.value)
         else:

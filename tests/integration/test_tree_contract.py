@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fakehw.layout
 import fakehw.resource_name
 from fakehw import cli
+from fakehw.errors import SpecError
+from fakehw.spec import check, expanded
 from fakehw.tree import snapshot
-from fakehw_plugin import device, resource_name
+from fakehw_plugin import attribute, device, resource_name
 from fakehw_plugin.dra import names
 from fakehw_plugin.tree.scanner import Scanner
 from fakekubelet import FakeKubelet
@@ -134,6 +137,62 @@ def test_both_take_the_same_resource_names(text: str) -> None:
 HEALTH = st.sampled_from(
     ["healthy", "unhealthy", "Healthy", " unhealthy too hot ", "healthy\nsince today", "", "x", "\n"]
 )
+
+
+TAINT = st.from_regex(r"\A([a-z.]{0,6}/)?[A-Za-z._-]{0,4}(=[A-Za-z0-9._-]{0,4})?:(NoSchedule|NoExecute|None|Never)\Z")
+
+
+@given(
+    TAINT | st.sampled_from(["NoSchedule", "a=b", ":None", "a=:None", f"{'a' * 64}:None", ""]) | st.text(max_size=30)
+)
+def test_both_sides_take_the_same_taints(text: str) -> None:
+    def is_taken(check: Any, *arguments: Any, **more: Any) -> bool:
+        try:
+            check(*arguments, **more)
+        except ValueError:
+            return False
+        return True
+
+    assert is_taken(fakehw.layout.check_taint, "x", text) == is_taken(attribute.parse_taint, text, name="x")
+
+
+def test_taints_of_a_topology_come_change_and_go_and_one_that_was_added_by_hand_stays(tmp_path: Path) -> None:
+    def build(taints: dict[str, str]) -> dict[str, str]:
+        spec = tmp_path / "spec.json"
+        device = {"taints": taints} if taints else {}
+        spec.write_text(
+            json.dumps({"nodes": {"node1": {"classes": {"dev1": {"api": "dra", "devices": {"1": device}}}}}})
+        )
+        command("build", "--spec", str(spec), root=tmp_path / "tree")
+        _, changes = read(tmp_path / "tree")
+        ((device,),) = (found.values() for found in changes.values())
+        assert device is not None
+        return {taint.key: f"{taint.value}:{taint.effect}" for taint in device.taints}
+
+    assert build({}) == {}
+    assert build({"xid": "gpu.example/xid=48:NoSchedule", "slow": "None"}) == {
+        "gpu.example/xid": "48:NoSchedule",
+        "slow": ":None",
+    }
+    (tmp_path / "tree/node1/dev1/1/taints/mine").write_text("NoExecute\n")
+    assert build({"xid": "gpu.example/xid=79:NoExecute"}) == {"gpu.example/xid": "79:NoExecute", "mine": ":NoExecute"}
+    command("unplug", "node1/dev1/1", root=tmp_path / "tree")
+    command("plug", "node1/dev1/1", root=tmp_path / "tree")
+    assert build({}) == {"mine": ":NoExecute"}
+
+
+def test_taints_survive_being_written_out(tmp_path: Path) -> None:
+    document = {"nodes": {"n": {"classes": {"dev1": {"count": 2, "taints": {"a.b": "x.io/k=v:None"}}}}}}
+    again = yaml.safe_load("\n".join(expanded.lines(check.make_topology(document))))
+    before, after = (dict(check.make_topology(one).nodes["n"].classes["dev1"].devices) for one in (document, again))
+    assert before == after
+    assert after[2].attributes == {"taints/a.b": "x.io/k=v:None"}
+
+
+@pytest.mark.parametrize("taint", ["Never", "a b:None", "UPPER/x:None", 3])
+def test_a_taint_that_no_api_server_takes_is_refused_with_the_rule(taint: Any) -> None:
+    with pytest.raises(SpecError, match=r"dev1\.taints\.x.*EFFECT"):
+        check.make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 1, "taints": {"x": taint}}}}}})
 
 
 @given(
