@@ -129,61 +129,111 @@ async def _until(look: Callable[[], Any]) -> Any:
             await asyncio.sleep(0.01)
 
 
-async def flips(bench: Bench, changes: int) -> list[float]:
-    """From before a health file is written to the watch telling of the slice."""
-    samples = []
+async def flips_and_puts(bench: Bench, changes: int) -> tuple[list[float], list[float]]:
+    """In turns: a health file is written, and a bare PUT of the same slice; each to the watch telling of the slice.
+
+    The driver is not to see what is put: it is another driver's slice.
+    """
+    (found, *_) = sorted(bench.slices(), key=lambda one: str(one["metadata"]["name"]))
+    spec = {**found["spec"], "driver": "other.example"}
+    stored = await bench.client.create(RESOURCE_SLICES, {"metadata": {"name": "bare"}, "spec": spec})
+    ours, floor = [], []
     for change in range(changes):
         path = bench.stage.health(change // 2 % min(bench.stage.count, 8) + 1)
         await asyncio.sleep(0.01)  # one change at a time
         bench.drain()
         began = subject.now()
         path.write_bytes(b"unhealthy\n" if change % 2 == 0 else b"healthy\n")
-        samples.append((await bench.told() - began) * 1e3)
-    return samples
-
-
-async def bare_puts(bench: Bench, changes: int) -> list[float]:
-    """From before a PUT of the same slice to the watch telling of it. The driver is not to see it: another's slice."""
-    (found, *_) = sorted(bench.slices(), key=lambda one: str(one["metadata"]["name"]))
-    spec = {**found["spec"], "driver": "other.example"}
-    stored = await bench.client.create(RESOURCE_SLICES, {"metadata": {"name": "bare"}, "spec": spec})
-    samples = []
-    for change in range(changes):
+        ours.append((await bench.told() - began) * 1e3)
         devices = [{**device} for device in spec["devices"]]
         devices[0]["attributes"] = {**devices[0]["attributes"], "flip": {"int": change}}
         await asyncio.sleep(0.01)
         bench.drain()
         began = subject.now()
         stored = await bench.client.update(RESOURCE_SLICES, {**stored, "spec": {**spec, "devices": devices}})
-        samples.append((await bench.told() - began) * 1e3)
+        floor.append((await bench.told() - began) * 1e3)
     await bench.client.delete(RESOURCE_SLICES, "bare")
+    return ours, floor
+
+
+async def health(bench: Bench, changes: int) -> tuple[list[float], list[float]]:
+    """In turns: from before a health file is written to its message, on the health stream and on ListAndWatch.
+
+    One process serves both: beside the class of the stage a second one, `dp`, by the device plugin API.
+    """
+    by_dra = [bench.stage.health(number) for number in range(1, min(bench.stage.count, 8) + 1)]
+    class_dir = bench.stage.root / "n" / ".dp"
+    for path in by_dra:
+        directory = class_dir / path.parent.name
+        directory.mkdir(parents=True)
+        (directory / "health").write_text("healthy\n")
+    (class_dir / "resource").write_text("bench.example/dp\n")
+    (class_dir / "api").write_text("device-plugin\n")
+    async with contextlib.AsyncExitStack() as stack:
+        endpoint = await stack.enter_async_context(_registry(bench.stage.plugin_dir))
+        class_dir = class_dir.rename(bench.stage.root / "n" / "dp")
+        by_device_plugin = [class_dir / path.parent.name / "health" for path in by_dra]
+        sockets = bench.socket_path, bench.stage.plugin_dir / await asyncio.wait_for(endpoint, WAIT_S)
+        methods = "/v1.DRAResourceHealth/NodeWatchResources", "/v1beta1.DevicePlugin/ListAndWatch"
+        arrivals = [
+            await stack.enter_async_context(_arrivals(path, method))
+            for path, method in zip(sockets, methods, strict=True)
+        ]
+        for stream in arrivals:
+            await asyncio.wait_for(stream.get(), WAIT_S)
+        samples: tuple[list[float], list[float]] = [], []
+        for change in range(changes):
+            for paths, stream, taken in zip((by_dra, by_device_plugin), arrivals, samples, strict=True):
+                await asyncio.sleep(0.01)
+                while not stream.empty():
+                    stream.get_nowait()  # sent again, as both do at times
+                began = subject.now()
+                paths[change // 2 % len(paths)].write_bytes(b"unhealthy\n" if change % 2 == 0 else b"healthy\n")
+                taken.append((await asyncio.wait_for(stream.get(), WAIT_S) - began) * 1e3)
     return samples
 
 
-async def health(bench: Bench, changes: int) -> list[float]:
-    """From before a health file is written to its message on the kubelet's stream."""
+@contextlib.asynccontextmanager
+async def _registry(plugin_dir: Path) -> AsyncIterator[asyncio.Future[str]]:
+    """Serve the kubelet's registry; gives the endpoint of the first plugin that registers."""
+    from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+
+    endpoint: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def register(request: bytes, context: Any) -> bytes:
+        if not endpoint.done():
+            endpoint.set_result(pluginapi.RegisterRequest.FromString(request).endpoint)
+        return b""
+
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    handler = grpc.unary_unary_rpc_method_handler(register)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("v1beta1.Registration", {"Register": handler}),)
+    )
+    server.add_insecure_port(f"unix:{plugin_dir / 'kubelet.sock'}")
+    await server.start()
+    try:
+        yield endpoint
+    finally:
+        await server.stop(None)
+
+
+@contextlib.asynccontextmanager
+async def _arrivals(socket_path: Path, method: str) -> AsyncIterator[asyncio.Queue[float]]:
+    """Open a stream; gives when its messages came."""
     arrivals: asyncio.Queue[float] = asyncio.Queue()
-    async with grpc.aio.insecure_channel(f"unix:{bench.socket_path}", options=kubelet.OPTIONS) as channel:
+    async with grpc.aio.insecure_channel(f"unix:{socket_path}", options=kubelet.OPTIONS) as channel:
 
         async def receive() -> None:
-            async for _ in channel.unary_stream("/v1.DRAResourceHealth/NodeWatchResources")(b""):
+            async for _ in channel.unary_stream(method)(b""):
                 arrivals.put_nowait(subject.now())
 
         receiving = asyncio.create_task(receive())
-        samples = []
         try:
-            await arrivals.get()
-            for change in range(changes):
-                path = bench.stage.health(change // 2 % min(bench.stage.count, 8) + 1)
-                await asyncio.sleep(0.01)
-                began = subject.now()
-                path.write_bytes(b"unhealthy\n" if change % 2 == 0 else b"healthy\n")
-                async with asyncio.timeout(WAIT_S):
-                    samples.append((await arrivals.get() - began) * 1e3)
+            yield arrivals
         finally:
             receiving.cancel()
             await asyncio.gather(receiving, return_exceptions=True)
-    return samples
 
 
 async def prepare(bench: Bench, calls: int) -> tuple[list[float], list[float]]:
@@ -251,17 +301,19 @@ async def _measure(result: Report, *, few: bool) -> None:
                 changes = 20 if few else 200
                 name = f"DRA: health write to slice accepted, N={size} (ms)"
                 before = {found["metadata"]["name"]: found["metadata"]["resourceVersion"] for found in bench.slices()}
-                result.add(name, "fakehw", await flips(bench, changes))
+                ours, floor = await flips_and_puts(bench, changes)
+                result.add(name, "fakehw", ours)
+                result.add(name, "floor: bare PUT of the slice", floor)
                 written = [
                     found
                     for found in bench.slices()
-                    if before[found["metadata"]["name"]] != found["metadata"]["resourceVersion"]
+                    if before.get(found["metadata"]["name"], "") not in ("", found["metadata"]["resourceVersion"])
                 ]
                 result.add(f"DRA: slices written by flips of 8 devices, N={size}", "fakehw", [float(len(written))])
-                result.add(name, "floor: bare PUT of the slice", await bare_puts(bench, changes))
-                result.add(
-                    f"DRA: health write to health message, N={size} (ms)", "fakehw", await health(bench, changes)
-                )
+                ours, floor = await health(bench, changes)
+                name = f"DRA: health write to health message, N={size} (ms)"
+                result.add(name, "fakehw", ours)
+                result.add(name, "ListAndWatch of the same process, 8 devices", floor)
                 if size == 8:
                     ours, floor = await prepare(bench, 20 if few else 200)
                     result.add("DRA: prepare one claim (ms)", "fakehw", ours)
