@@ -108,7 +108,7 @@ class Hand:
             self._answer({"error": f"{error.strerror or error}"})
 
     async def _list(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [listing.as_dict(record) for record in listing.records(self._tree.read(), domain=self._domain)]
+        return [listing.as_dict(record) for record in listing.rows(self._tree.read(), domain=self._domain)]
 
     async def _set(self, told: Mapping[str, Any]) -> dict[str, Any]:
         wanted, name, value = requests.wanted_from_json(told), str(told["name"]), str(told["value"])

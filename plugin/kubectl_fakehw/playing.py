@@ -79,7 +79,7 @@ class Playing:
                 except TreeError as error:
                     self._tell(place.node, str(error))
                     return None
-                return place, hand, {TreePath.parse(record["path"]) for record in listed}
+                return place, hand, {TreePath.parse(record["path"]) for record in listed if record["id"]}
 
         found = await asyncio.gather(*map(one, places))
         reached = [each for each in found if each is not None]

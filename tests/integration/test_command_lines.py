@@ -176,7 +176,7 @@ def _read_until(fd: int, text: str) -> str:
         ([""], ["list", "break", "mend", "set", "plug", "unplug", "events", "scenario", "hands", "completion", ":4"]),
         (["scenario", ""], ["run", ":4"]),
         (["scenario", "run", "--speed", "2", "st"], ["storm", ":0"]),
-        (["break", "--until", ""], ["tree", "plugin", "node", "pods", ":4"]),
+        (["break", "--until", ""], ["tree", "plugin", "node", "pods", "evicted", ":4"]),
         (["break", "--until=node", "--wait", "--rea"], ["--reason", ":4"]),
         (["list", "--kubeconfig", ""], [":0"]),
         (["completion", "z"], ["zsh", ":4"]),
@@ -222,7 +222,7 @@ WRONG = [
     ("fakehw", ["list", "node22"], "'node22': fits nothing in .*: did you mean node2? (PATH)"),
     ("fakehw", ["unplug", "node2/dev33/1"], "/node2/dev33/1: no such device in .*: did you mean node2/dev3/1?"),
     ("kubectl-fakehw", ["list", "--kubeconfig", "/none"], "/none: cannot be read: No such file or directory (--kubeconfig)"),
-    ("kubectl-fakehw", ["break", "x", "--until", "nod"], "'nod': must be one of tree, plugin, node, pods: did you mean node? (--until)"),
+    ("kubectl-fakehw", ["break", "x", "--until", "nod"], "'nod': must be one of tree, plugin, node, pods, evicted: did you mean node? (--until)"),
 ]  # fmt: skip  # one row a mistake
 
 

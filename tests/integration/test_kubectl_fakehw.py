@@ -122,6 +122,18 @@ async def test_what_stops_on_its_way_says_how_far_it_came(tmp_path: Path, run: R
         assert (code, "landed on 2 of 2" in out) == (0, True)
 
 
+async def test_a_class_that_is_pulled_out_whole_is_waited_for(tmp_path: Path, run: Run) -> None:
+    """It was not in the list any more, and so nothing was waited for."""
+    async with cluster(tmp_path, nodes=1) as made:
+        made.stuck = {"worker-1"}
+        await run(made, "list", "--summary")
+        code, out, _ = await run(made, "unplug", "*/gpu/*", "--wait", "--timeout", "1s")
+        assert code == 1
+        assert "allocatable of example.com/gpu is 2, not 0" in out
+        code, out, _ = await run(made, "list", "--summary")
+        assert out.splitlines()[-1].split() == ["worker-1", "example.com/gpu", "0", "0", "0"]
+
+
 async def test_nodes_are_chosen_by_name_pattern_and_label(tmp_path: Path, run: Run) -> None:
     async with cluster(tmp_path, nodes=3) as made:
         assert (await run(made, "break", "any/gpu/1", "--node", "worker-[12]"))[0] == 0
