@@ -229,6 +229,65 @@ def variables(place: Place) -> dict[str, str]:
 # Slices.
 
 
+def real_slice(name: str = f"{NODE}-gpu.vendor.io-x7k2p", driver: str = "gpu.vendor.io") -> dict[str, Any]:
+    pool = {"name": NODE, "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": driver, "nodeName": NODE, "pool": pool, "devices": [{"name": "gpu-0"}]}
+    return {**SLICE, "metadata": {"name": name}, "spec": spec}
+
+
+async def test_a_driver_name_that_somebody_else_serves_here_is_left_to_them_until_it_is_free(
+    place: Place, api: ApiServer
+) -> None:
+    """It may be that of real devices: their slices are not touched, nor is their kubelet told of another socket."""
+    api.create(real_slice())
+    for number in (1, 2, 3):
+        place.write(f"dev{number}/driver", "gpu.vendor.io")
+    with capture_logs() as lines:
+        async with running_daemon(place.config(api)) as daemon:
+            await until(lambda: [line for line in lines if line["event"] == "driver_name_taken"])
+            driver = daemon.dra.drivers["gpu.vendor.io"]
+            await asyncio.sleep(1.2)  # by when a registration waits for no list any more
+            assert [found["metadata"]["name"] for found in api.all("resourceslices")] == [f"{NODE}-gpu.vendor.io-x7k2p"]
+            assert not place.sockets()
+            assert not driver.is_ready
+
+            api.delete("resourceslices", f"{NODE}-gpu.vendor.io-x7k2p", "")
+            await names_are(api, SEED)
+            await until(place.sockets)
+
+
+async def test_a_slice_that_somebody_else_makes_with_our_driver_s_name_is_let_be(
+    place: Place, api: ApiServer, daemon: Daemon
+) -> None:
+    await names_are(api, SEED)
+    api.create(real_slice("by-hand", DRIVER))
+    place.write("dev3/2/health", "unhealthy")
+    ours = f"00000-{DRIVER}-{NODE}"
+    await api.wait_for(
+        lambda: any(
+            device.get("taints")
+            for found in api.all("resourceslices")
+            for device in found["spec"]["devices"]
+            if found["metadata"]["name"] == ours
+        ),
+        timeout=20,
+    )
+    assert {found["metadata"]["name"] for found in api.all("resourceslices")} == {ours, "by-hand"}
+
+
+async def test_without_the_name_of_the_node_nothing_is_published_and_nothing_deleted(
+    place: Place, api: ApiServer
+) -> None:
+    everybody_s = real_slice("network-attached", DRIVER)
+    del everybody_s["spec"]["nodeName"]
+    api.create({**everybody_s, "spec": {**everybody_s["spec"], "allNodes": True}})
+    with capture_logs() as lines:
+        async with running_daemon(place.config(api, host="")):
+            await until(lambda: [line for line in lines if line["event"] == "dra_needs_the_node_name"])
+            await asyncio.sleep(0.3)
+    assert [found["metadata"]["name"] for found in api.all("resourceslices")] == ["network-attached"]
+
+
 async def test_a_write_of_a_slice_is_logged_with_the_devices_that_it_tells_otherwise(
     place: Place, api: ApiServer
 ) -> None:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 LOOK_EVERY_S: Final = 1.0
 """Between two looks whether our socket is still where the kubelet found it."""
 
+FIRST_LOOK_S: Final = 1.0
+"""How long a registration waits to know which slices there are; it needs no API server."""
+
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 30.0
 
@@ -124,6 +127,7 @@ class Driver:
     async def _serve(self) -> None:
         """Have a socket in the kubelet's registry, for ever."""
         backoff = FIRST_BACKOFF_S
+        await self._wait_for_the_name()
         while True:
             servicer = DraServicer(
                 self.pool,
@@ -146,6 +150,16 @@ class Driver:
                 backoff = min(backoff * 2, LAST_BACKOFF_S)
             finally:
                 self.is_registered = False
+
+    async def _wait_for_the_name(self) -> None:
+        """Do not come between a kubelet and another driver of this name, of devices that may be real."""
+        assert self.publisher is not None
+        if self.preparation.checkpoint.prepared:
+            return  # we have served it before
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await self.publisher.has_looked.wait()
+        await self.publisher.name_is_free.wait()
 
     async def _watch_over(self, serving: endpoint.Endpoint[DraServicer]) -> None:
         """Return once our socket is gone; meanwhile, mind instances of ours that come and go."""

@@ -15,6 +15,7 @@ MAX_SUBDOMAIN: Final = 253
 
 _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _NOT_LABEL: Final = re.compile(r"[^a-z0-9-]+")
+_INDEX: Final = re.compile(r"[0-9a-f]{5}-")
 _HASH_DIGITS: Final = 6
 
 
@@ -25,6 +26,11 @@ def device_name(device_id: str) -> str:
     digits = hashlib.sha256(device_id.encode()).hexdigest()[:_HASH_DIGITS]
     readable = _NOT_LABEL.sub("-", device_id.lower())[: MAX_LABEL - _HASH_DIGITS - 1].strip("-")
     return f"{readable}-{digits}" if readable else digits
+
+
+def is_slice_name(name: str, *, driver: str, node: str) -> bool:
+    """Tell whether a slice is called as one of ours: any other of our driver and node is somebody else's."""
+    return _INDEX.match(name) is not None and slice_name(int(name[:5], 16), driver=driver, node=node) == name
 
 
 def slice_name(index: int, *, driver: str, node: str) -> str:

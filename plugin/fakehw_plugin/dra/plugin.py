@@ -145,6 +145,9 @@ class DraPlugin:
         if after is not None:
             await asyncio.wait([after])
         await self._is_taken.wait()
+        if not self._node:
+            await driver.left.wait()  # it was told; a pool of no node would be everybody's
+            return
         assert self._client is not None
         client = await asyncio.shield(self._client)
         running = asyncio.create_task(driver.run(client), name=f"running {driver.name}")

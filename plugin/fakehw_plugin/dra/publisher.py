@@ -12,7 +12,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from fakehw_plugin.dra import entry, plan
+from fakehw_plugin.dra import entry, names, plan
 from kubeapi import backoff, errors
 from kubeapi.follow import EventType, Follow
 from kubeapi.resources import NODES, RESOURCE_SLICES
@@ -91,6 +91,10 @@ class Publisher:
     ) -> None:
         self.is_published = False
         """Whether the API server had all as it should be when it was last heard of."""
+        self.has_looked = asyncio.Event()
+        """Set once it is known which slices there are."""
+        self.name_is_free = asyncio.Event()
+        self.name_is_free.set()
         self._client = client
         self._pool = pool
         self._telemetry = telemetry
@@ -110,8 +114,18 @@ class Publisher:
         self._in_flight = ""
         self._waiting: list[Event] = []
         self._failure = ""
+        self._rivals_told: set[str] = set()
         self._generation_told = -1
         self._follow = follow(client, pool.driver, pool.node, on_event=self._take, on_error=self._follow_failed)
+
+    def _is_taken(self) -> bool:
+        """Tell whether somebody else serves a driver of this name on this node: it has slices, and we have none."""
+        return bool(self._stored) and not self._ours()
+
+    def _ours(self) -> dict[str, Object]:
+        """Return the slices that are called as ours. Others are let be: they may be of real devices."""
+        driver, node = self._pool.driver, self._pool.node
+        return {name: one for name, one in self._stored.items() if names.is_slice_name(name, driver=driver, node=node)}
 
     def look(self) -> None:
         """Look whether all is as it should be."""
@@ -137,8 +151,15 @@ class Publisher:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await asyncio.sleep(0)  # the health streams first, which were woken with us and have less to do
             if not self._follow.is_synced:
                 continue
+            self._tell_rivals()
+            if self._is_taken():
+                self.name_is_free.clear()
+                self.is_published = False
+                continue
+            self.name_is_free.set()
             if pause := self._quarrel_pause():
                 await asyncio.sleep(pause)
             try:
@@ -165,7 +186,7 @@ class Publisher:
         if self._node_uid is None:
             self._node_uid = (await self._client.get(NODES, pool.node, retry_for_s=0))["metadata"]["uid"]
         if not self._has_adopted:
-            pool.adopt(pool.places(self._stored))
+            pool.adopt(pool.places(self._ours()))
             self._has_adopted = True
         while True:
             generation, changed_at = pool.generation, pool.changed_at
@@ -173,7 +194,7 @@ class Publisher:
             writes = plan.plan(
                 plan.Pool(pool.driver, pool.node, self._node_uid),
                 wanted,
-                self._stored,
+                self._ours(),
                 times={key: at for times in self._times.values() for key, at in times.items()},
                 is_same=self._is_same,
             )
@@ -257,6 +278,9 @@ class Publisher:
     def _take(self, event: Event) -> None:
         """Take note of what the watch says."""
         if event.type is EventType.SYNCED:
+            if self._is_taken():
+                self.name_is_free.clear()
+            self.has_looked.set()
             self._wake.set()
             return
         name = event.object["metadata"]["name"]
@@ -275,6 +299,13 @@ class Publisher:
                 self._quarrels.append(time.monotonic())
             self._remember(name, event.object)
         self._wake.set()
+
+    def _tell_rivals(self) -> None:
+        rivals = self._stored.keys() - self._ours().keys()
+        if rivals and rivals != self._rivals_told:
+            remark = "another driver has this name, or had: give the class a file `driver` of its own, or delete them"
+            self._log.error("driver_name_taken", slices=", ".join(sorted(rivals)[:4]), remark=remark)
+        self._rivals_told = rivals
 
     def _quarrel_pause(self) -> float:
         recently = time.monotonic() - QUARREL_S
