@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from pathlib import Path
@@ -351,3 +352,32 @@ async def test_half_written_files_of_a_process_that_was_killed_are_swept(desk: D
 
     assert not any(path.exists() for path in ours)
     assert others.exists()
+
+
+async def test_where_the_runtime_s_directory_is_read_only_claims_are_refused_with_the_reason_and_what_is_gone_is_gone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that is read-only refuses to remove what is not there, too."""
+    prepared, other = desk.allocate("a", 1), desk.allocate("b", 2)
+    await desk.preparation.prepare(prepared)
+    real = Path.unlink, os.open
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == desk.cdi_dir:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        real[0](path, missing_ok=missing_ok)
+
+    def open_(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_CREAT and Path(path).parent == desk.cdi_dir:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real[1](path, flags, *rest, **more)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr(os, "open", open_)
+    with pytest.raises(claim.ClaimError, match=r"default/b cannot be written down: .*Read-only"):
+        await desk.preparation.prepare(other)
+    with pytest.raises(claim.ClaimError, match=r"default/a cannot be taken back: .*Read-only"):
+        await desk.preparation.unprepare(prepared)
+
+    await desk.preparation.unprepare(other)  # whose file was never written
+    assert set(desk.preparation.checkpoint.prepared) == {prepared.uid}

@@ -6,7 +6,8 @@ There is no file of all claims: two instances, which a rolling update may have f
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import operator
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from fakehw_plugin.dra import durable
@@ -33,6 +34,10 @@ class PreparedDevice:
     has_device_node: bool = False
     share_id: str = ""
     is_admin: bool = False
+
+
+_FIELDS: Final = tuple(field.name for field in fields(PreparedDevice))
+_values: Final = operator.attrgetter(*_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Checkpoint:
                 found[path.stem] = decode(path.read_bytes())
             except FileNotFoundError:
                 continue  # unprepared by another instance
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 self._on_damage(str(path), f"{type(error).__name__}: {error}")
         self.prepared = found
 
@@ -99,7 +104,7 @@ class Checkpoint:
 
     def remove(self, uid: str) -> None:
         """Forget a claim."""
-        self._path(uid).unlink(missing_ok=True)
+        durable.remove(self._path(uid))
         self.prepared.pop(uid, None)
         self._seen = self._directory.stat().st_mtime_ns
 
@@ -109,7 +114,9 @@ class Checkpoint:
 
 def encode(prepared: Prepared) -> bytes:
     """Return the content of a claim's file."""
-    return json.dumps({"version": VERSION, **asdict(prepared)}, indent=1).encode()
+    claim, devices = prepared.claim, [dict(zip(_FIELDS, _values(device), strict=True)) for device in prepared.devices]
+    reference = {"namespace": claim.namespace, "name": claim.name, "uid": claim.uid}
+    return json.dumps({"version": VERSION, "claim": reference, "pool": prepared.pool, "devices": devices}).encode()
 
 
 def decode(content: bytes) -> Prepared:

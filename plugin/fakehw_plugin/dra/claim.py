@@ -65,7 +65,9 @@ def parse(found: Mapping[str, Any], reference: Reference, *, driver: str, pool: 
             raise ClaimError(f"device {result.get('pool')}/{result.get('device')} is not one of this node's")
         base, _, _ = str(result.get("request", "")).partition("/")
         results.append(
-            Result(base, str(result["device"]), str(result.get("shareID") or ""), result.get("adminAccess") is True)
+            Result(
+                base, str(result.get("device", "")), str(result.get("shareID") or ""), result.get("adminAccess") is True
+            )
         )
     annotations = metadata.get("annotations") or {}
     return Claim(tuple(results), is_extended=annotations.get(EXTENDED) == "true")

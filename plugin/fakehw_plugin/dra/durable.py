@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,18 @@ def write(target: Path, content: bytes) -> None:
     sync_directory(target.parent)
 
 
+def remove(target: Path) -> None:
+    """Remove a file, if it is there; OSError if it stays.
+
+    A file system that is read-only refuses to remove what is not there, and nothing is to be done.
+    """
+    try:
+        target.unlink(missing_ok=True)
+    except OSError:
+        if target.exists() or target.is_symlink():
+            raise
+
+
 def sync_directory(directory: Path) -> None:
     """Let names that were made and removed in `directory` survive a power cut."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -45,4 +58,5 @@ def sweep(directory: Path, start: str = "") -> None:
     """Remove what a killed process left half-written in `directory` of files that `start` so. None may be writing."""
     for path in directory.glob(f"{TEMPORARY}*.tmp"):
         if path.name.startswith(TEMPORARY + start):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # in nobody's way
+                path.unlink(missing_ok=True)
