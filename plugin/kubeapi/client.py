@@ -392,5 +392,6 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 def _text(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or str(error.os_error)  # its own text names objects of ours
-    return str(error) or type(error).__name__
+        cause = error.os_error  # the error's own text names objects of ours
+        return cause.strerror or str(cause) or type(cause).__name__
+    return str(error).strip() or type(error).__name__

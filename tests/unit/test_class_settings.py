@@ -272,5 +272,22 @@ def test_a_device_with_more_files_than_are_read_says_so(desk):
     with capture_logs() as lines:
         desk.scan()
 
-    assert len(desk.device.attributes) == 64
-    assert list(complaints(lines)) == ["files_passed_over"]
+    assert len(desk.device.attributes) == 28
+    assert set(complaints(lines)) == {"files_passed_over", "attribute_ignored"}
+
+
+def test_more_attributes_and_taints_than_a_slice_takes_are_left_out_with_a_word(fs):
+    desk = Desk(fs, api=Api.DRA)
+    for number in range(30):
+        desk.write(f"2/a{number:02}", "x")
+    for number in range(17):
+        desk.write(f"2/taints/t{number:02}", "None")
+    with capture_logs() as lines:
+        desk.scan()
+        desk.settle()
+    assert [one.name for one in desk.device.attributes][-1] == "a27"
+    assert [one.key for one in desk.device.taints][-1] == "t14"
+    told = {
+        line["path"].rpartition("/")[2] for line in lines if line["event"] in ("attribute_ignored", "taint_ignored")
+    }
+    assert told == {"a28", "a29", "t15", "t16"}

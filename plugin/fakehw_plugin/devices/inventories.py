@@ -175,7 +175,7 @@ class Inventories:
                     continue
             elif withheld.pop(device_id, None) is None and (known := inventory.get(device_id)) is not None:
                 moved_to = next((other for other, there in changes.items() if there.get(device_id)), None)
-                reason = f"is {moved_to} now" if moved_to else retention.UNPLUGGED
+                reason = _moved(offer, moved_to) if moved_to else retention.UNPLUGGED
                 listed = kept.retain(offer, known, reason)
             if (transition := inventory.change(device_id, listed)) is not None:
                 transitions.append(transition)
@@ -236,3 +236,8 @@ class Inventories:
             self._sides[offer.api].rim.close(inventory)
             if not any(other.resource == offer.resource for other in self.by_offer):
                 self._telemetry.forget(offer.resource)
+
+
+def _moved(offer: Offer, to: Offer) -> str:
+    """Return the reason of a device that is offered otherwise by now, for whoever holds it still."""
+    return f"is {to} now" if to.api is offer.api else f"is served by {to.api.value} now"

@@ -24,6 +24,12 @@ RESERVED: Final = ("health", "numa_node", "node", TAINTS)
 OWN: Final = ("class", "number")
 """Attributes that we publish ourselves."""
 
+MAX_ATTRIBUTES: Final = 28
+"""Attributes and capacities of the user's own: 32 in all, of which the driver has four (contract SL-5)."""
+
+MAX_TAINTS: Final = 15
+"""Taints of the user's own: 16 in all, one of which is that of an unhealthy device."""
+
 MAX_FILES: Final = 64
 """Files of a device that are looked at; more than can be published."""
 
@@ -61,6 +67,11 @@ def read(fd: int, path: str, types: Mapping[str, AttributeType], found: Found) -
             is_whole = False  # it was listed a moment ago: an editor swaps it
         except (attributes.AttributeFileError, ValueError) as error:
             found[f"{path}/{name}", "attribute_ignored"] = str(error)
+    for left_out in values[MAX_ATTRIBUTES:]:
+        found[f"{path}/{left_out.name}", "attribute_ignored"] = (
+            f"the device has {MAX_ATTRIBUTES} already, the most there may be"
+        )
+    del values[MAX_ATTRIBUTES:]
     taints, are_whole = _read_taints(fd, path, found)
     return Details(tuple(values), taints, is_whole and are_whole)
 
@@ -74,7 +85,8 @@ def _read_taints(fd: int, path: str, found: Found) -> tuple[tuple[Taint, ...], b
         found[f"{path}/{TAINTS}", "taints_ignored"] = error.strerror or str(error)
         return (), True
     try:
-        path, is_whole, taints = f"{path}/{TAINTS}", True, {}
+        path, is_whole = f"{path}/{TAINTS}", True
+        taints: dict[str, Taint] = {}
         for name in _names(taints_fd, path, found):
             try:
                 text = attributes.read(name, dir_fd=taints_fd)
@@ -83,6 +95,8 @@ def _read_taints(fd: int, path: str, found: Found) -> tuple[tuple[Taint, ...], b
                     taint = attribute.parse_taint(text, name=name)
                     if taint.key in taints:
                         raise ValueError(f"{taint.key!r} is another file's key already")
+                    if len(taints) == MAX_TAINTS:
+                        raise ValueError(f"the device has {MAX_TAINTS} already, the most there may be")
                     taints[taint.key] = taint
             except attributes.MissingAttributeError:
                 is_whole = False
