@@ -515,7 +515,7 @@ async def test_a_plugin_killed_at_every_step_of_prepare_and_unprepare_leaves_wha
             assert await shell.files() == []
         for step, seen_by in node_shell.STEPS_BACK.items():
             await create(cluster, "claims.yaml", "dp1-3")
-            await runs(cluster, "dp1-3")
+            await runs_when_nudged(cluster, "dp1-3")
             uid = await new_plugin(cluster)
             async with shell.killing(uid, seen_by) as left:
                 await cluster.client.delete(Pod, "dp1-3", namespace=NAMESPACE)
@@ -523,7 +523,7 @@ async def test_a_plugin_killed_at_every_step_of_prepare_and_unprepare_leaves_wha
             print(f"  killed at: {step}; there was then: {', '.join(short(left)) or 'nothing'}")
             assert await shell.files() == []
     await create(cluster, "claims.yaml", "dp1-3")
-    await runs(cluster, "dp1-3")
+    await runs_when_nudged(cluster, "dp1-3")
 
 
 def short(names: list[str]) -> list[str]:
