@@ -11,7 +11,6 @@ import contextlib
 import difflib
 import os
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
@@ -93,7 +92,7 @@ class Version(argparse.Action):
         """Print the version and end."""
         from importlib import metadata
 
-        sys.stdout.write(f"{parser.prog} {metadata.version('fakehw')}\n")
+        output.say(f"{parser.prog} {metadata.version('fakehw')}")
         parser.exit()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import select
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,17 +34,34 @@ MAX_REQUEST: Final = 64 << 20
 
 
 async def serve_stdin(root: Path, answer: Answer, *, domain: str = layout.DEFAULT_DOMAIN) -> None:
-    """Answer requests of standard input until it ends."""
+    """Answer requests of standard input until it ends; InputError where there is none, or a directory."""
     reader = asyncio.StreamReader(limit=MAX_REQUEST)
     loop = asyncio.get_running_loop()
+    if sys.stdin is None:
+        raise InputError("standard input is closed: must be a pipe, a socket, a terminal or a file of requests")
+    if not _can_be_waited_for(sys.stdin.fileno()):
+        # A file, or /dev/null: all of it is there, and there is nothing to wait for.
+        reader.feed_data(sys.stdin.buffer.read(MAX_REQUEST))
+        reader.feed_eof()
+        await serve(root, reader, answer, domain=domain)
+        return
     try:
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     except ValueError:
-        raise InputError("standard input must be a pipe, a socket or a terminal") from None
+        raise InputError("standard input must be a pipe, a socket, a terminal or a file of requests") from None
     try:
         await serve(root, reader, answer, domain=domain)
     finally:
         transport.close()
+
+
+def _can_be_waited_for(fd: int) -> bool:
+    with select.epoll() as poll:
+        try:
+            poll.register(fd)
+        except PermissionError:
+            return False
+    return True
 
 
 async def serve(

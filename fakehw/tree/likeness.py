@@ -19,11 +19,11 @@ def is_likely(parts: tuple[str, ...], *, root_fd: int) -> bool:
     """
     with directory.opened_below(root_fd, parts) as fd:
         if len(parts) == 1:
-            names = directory.names(fd)
+            names = directory.listed(fd)
             return not names or layout.HOST in names or any(_is_class(fd, name) for name in names)
         if len(parts) == 2:
             return _has_sign(fd, parts[-1])
-        names = directory.names(fd)
+        names = directory.listed(fd)
     if layout.HEALTH in names:
         return True
     with directory.opened_below(root_fd, parts[:-1]) as fd:

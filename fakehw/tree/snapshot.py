@@ -38,7 +38,7 @@ class FoundDevice:
     attributes: dict[str, Value]
     device_node: tuple[int, int] | None = None
     foreign: tuple[str, ...] = ()
-    """What is in it that is no attribute: other names, and directories. It may be a person's own."""
+    """What is in it that is no attribute: other names (.git too), and directories. It may be a person's own."""
 
     @property
     def health(self) -> tuple[Health, str]:
@@ -133,7 +133,8 @@ class Snapshot:
     nodes: dict[str, FoundNode] = field(default_factory=dict)
     obstacles: dict[TreePath, str] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
-    """Entries of the root that are no nodes."""
+    """Entries of the root that are no nodes; those with a dot first are in `hidden`."""
+    hidden: list[str] = field(default_factory=list)
 
     def find(self, path: TreePath) -> FoundNode | FoundClass | FoundDevice | None:
         """Return what is at `path`; None where that is nothing."""
@@ -168,10 +169,13 @@ def read_root(root_fd: int) -> Snapshot:
     """Read the tree whose root is open."""
     tree = Snapshot()
     with directory.opened(".", dir_fd=root_fd) as fresh:  # what others made since `root_fd` was opened (btrfs)
-        names = directory.names(fresh)
+        names = directory.listed(fresh)
     for name in names:
         path = TreePath(name)
-        if not layout.NODE_NAME.fullmatch(name):
+        if name.startswith("."):
+            if name != layout.PRIVATE_DIR:
+                tree.hidden.append(name)
+        elif not layout.NODE_NAME.fullmatch(name):
             tree.foreign.append(name)
         elif kind := _obstacle(name, root_fd):
             tree.foreign.append(name)
@@ -192,7 +196,7 @@ def _read_node(tree: Snapshot, root_fd: int, path: TreePath) -> None:
             return
         foreign: list[str] = []
         classes: dict[str, FoundClass] = {}
-        for name in directory.names(fd):
+        for name in directory.listed(fd):
             class_path = TreePath(path.node, name)
             is_class = layout.CLASS_NAME.fullmatch(name)
             kind = _obstacle(name, fd)
@@ -215,7 +219,7 @@ def _read_class(tree: Snapshot, node_fd: int, path: TreePath) -> FoundClass | No
         devices: dict[int, FoundDevice] = {}
         settings: dict[str, Value] = {}
         foreign: list[str] = []
-        for name in directory.names(fd):
+        for name in directory.listed(fd):
             if layout.DEVICE_NUMBER.fullmatch(name):
                 device_path = TreePath(path.node, path.class_name, int(name))
                 found = _read_device(tree, fd, device_path)
@@ -242,7 +246,7 @@ def _read_device(tree: Snapshot, class_fd: int, path: TreePath) -> FoundDevice |
         attributes: dict[str, Value] = {}
         device_node = None
         foreign: list[str] = []
-        for name in directory.names(fd):
+        for name in directory.listed(fd):
             if not layout.ATTRIBUTE_NAME.fullmatch(name):
                 foreign.append(name)
             elif name == layout.TAINTS and directory.is_directory(name, dir_fd=fd):

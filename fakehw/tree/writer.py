@@ -378,7 +378,7 @@ class FakeTree:
             if not node.is_likely or f"{name}/{more}" not in in_the_way
         ]
         if not any(node.has_sign for node in actual.nodes.values()):
-            foreign += actual.nodes
+            foreign += [*actual.nodes, *actual.hidden]  # a home may hold nothing else than .ssh
         if foreign:
             raise InputError(
                 f"{self.root}: is not a fake tree: {min(foreign)} is no part of one: "

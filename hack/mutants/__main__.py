@@ -45,7 +45,7 @@ def main() -> int:
         state.mkdir(parents=True, exist_ok=True)
         environment = Environment(state.resolve())
         drawn = places.sample(environment.copy, arguments.only, arguments.sample, arguments.seed)
-        reach = None if arguments.tests else environment.reach((), arguments.workers)
+        reach = None if arguments.tests else environment.reach(arguments.workers)
         left_out = environment.failing(reach.failed) if reach else []
         print(f"fail as it is, left out: {left_out}", flush=True)
         results = state / f"results-{arguments.seed}-{arguments.only.replace('/', '.') or 'all'}.jsonl"
@@ -53,6 +53,7 @@ def main() -> int:
             {tuple(json.loads(line)["at"]) for line in results.read_text().splitlines()} if results.exists() else set()
         )
         with Trial(environment, reach, arguments.tests, left_out) as trial:
+            trial.require_soundness((arguments.tests or ["tests/unit/test_turns.py"])[0])
             for mutant in drawn:
                 at = (mutant.path, mutant.start, mutant.text)
                 if time.monotonic() > end:

@@ -6,11 +6,14 @@ them. Third-party packages are those of the environment that runs this.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 QUIET = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 """What was loaded before pytest is no test's, and has nothing to be rewritten."""
+BATCH = 4
+MOST_S = 1200.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -59,24 +64,42 @@ class Environment:
                 target.write_text(command.read_text().replace(sys.executable, str(self.python), 1))
                 target.chmod(0o755)
 
-    def reach(self, tests: Sequence[str], workers: int) -> Reach:
-        """Run all tests once, or these, unless that was done, and return which test reaches what."""
-        known = self.state / "reach.json"
-        if not known.exists():
-            for name in ("ran", "current"):
-                (self.state / name).mkdir(exist_ok=True)
+    def reach(self, workers: int) -> Reach:
+        """Run all tests once, as far as that was not done, and return which test reaches what.
+
+        Some files at a time, each batch in a process of its own: what crashes while it is traced costs no more.
+        """
+        for name in ("ran", "current", "logs"):
+            (self.state / name).mkdir(exist_ok=True)
+        if not (self.state / "reach.json").exists():
+            files = [str(path.relative_to(self.copy)) for path in sorted((self.copy / "tests").rglob("test_*.py"))]
+            batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
             (self.state / "recording").touch()
-            flags = ["-q", "-p", "no:cacheprovider", "-p", "hack.mutants.recorder", "-o", "timeout=900", *QUIET]
-            spread = ["--numprocesses", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
-            self._pytest(*flags, *spread, *tests, log="all-tests.log")
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(self._run_once, batches))
             (self.state / "recording").unlink()
-            Reach.gather(sorted((self.state / "ran").iterdir()), _failed(self.state / "all-tests.log")).write(known)
-        return Reach.read(known)
+            failed = [name for log in (self.state / "logs").iterdir() for name in _failed(log)]
+            Reach.gather(sorted((self.state / "ran").iterdir()), failed).write(self.state / "reach.json")
+        return Reach.read(self.state / "reach.json")
+
+    def _run_once(self, files: Sequence[str]) -> None:
+        log = self.state / "logs" / Path(files[0]).name
+        if not log.exists():
+            flags = ["-q", "-n0", "-p", "no:cacheprovider", "-p", "hack.mutants.recorder", "-o", "timeout=600", *QUIET]
+            self._pytest(*flags, *files, log="logs/.running." + log.name)
+            log.with_name(f".running.{log.name}").rename(log)
 
     def _pytest(self, *arguments: str, log: str) -> int:
         with (self.state / log).open("wb") as output:
-            command = [str(self.python), "-m", "pytest", *arguments]
-            return subprocess.run(command, cwd=self.copy, stdout=output, stderr=output, check=False).returncode
+            process = subprocess.Popen(
+                [str(self.python), "-m", "pytest", *arguments],
+                cwd=self.copy, stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip  # a flag beside its value
+            try:
+                return process.wait(MOST_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return process.wait()
 
     def failing(self, tests: Sequence[str]) -> list[str]:
         """Return those of the tests that fail as it is, each tried alone and with nobody noting."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from hack.mutants.places import Mutant
 
@@ -56,9 +56,22 @@ class Reach:
 
     def took(self, test: str) -> float:
         """Return how many seconds a test took; one that nobody saw the end of took long."""
-        return self._took.get(test, 10.0)
+        took = self._took.get(test, 10.0)
+        return took if took >= 0 else 10.0  # some tests turn the clock
 
-    def tests_for(self, mutant: Mutant) -> list[str]:
-        """Return the tests that may notice: those first that are quick and run little else."""
+    def tests_for(self, mutant: Mutant, root: Path) -> list[str]:
+        """Return the tests that may notice: first those that are quick, run little else, and are in a file about it."""
         tests = self._by_function.get(f"{mutant.function} {mutant.path}") or self._by_module.get(mutant.path, ())
-        return sorted(tests, key=lambda test: (self.took(test) + 0.02) * self._sizes[test])
+        stem = Path(mutant.path).stem
+        weight = {file: _weight(root / file, stem) for file in {test.partition("::")[0] for test in tests}}
+
+        def cost(test: str) -> float:
+            return (self.took(test) + 0.02) * self._sizes[test] * weight[test.partition("::")[0]]
+
+        return sorted(tests, key=cost)
+
+
+def _weight(file: Path, stem: str) -> float:
+    if stem in file.name:
+        return 0.01
+    return 0.1 if file.is_file() and stem in file.read_text() else 1.0

@@ -262,3 +262,10 @@ def test_progress_and_errors_that_nobody_takes_change_no_exit_code(unbuffered: s
 
     assert wrong.returncode == 2
     assert judged.returncode == 0, judged.stdout
+
+
+@pytest.mark.parametrize("wanted", ["--version", "--list", "--brief -- true"])
+def test_a_report_for_nobody_is_refused_before_anything_runs(wanted: str) -> None:
+    command = f"{BIN}/fakehw-conformance {wanted} >&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "fakehw-conformance: standard output is closed\n")

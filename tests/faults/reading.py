@@ -57,7 +57,7 @@ def numa_node(device: Path) -> tuple[int, ...]:
         text = value(device / "numa_node")
     except (ValueError, OSError):
         return ()
-    if text is None or not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII) or not 0 <= int(text) < 1 << 31:
+    if text is None or not re.fullmatch(r"-?[0-9]+", text, re.ASCII) or not 0 <= int(text) < 1 << 31:
         return ()
     return (int(text),)
 

@@ -89,6 +89,24 @@ def test_device_nodes_give_mknod_to_the_container_that_builds_and_to_no_other(co
     assert all(one.drop == ("ALL",) for one in found.values())
 
 
+@pytest.mark.parametrize("others", [[], ["dra"], ["paths"]], ids=" ".join)
+def test_host_mounts_are_seen_by_every_container_that_stays(others: list[str]) -> None:
+    """An init container has what is mounted when it starts, and is gone before the next."""
+    objects, before = (rendered(["base", "hand"], [*more, *others]) for more in (["host-mounts"], []))
+    for name, container in (("fakehw-plugin", "plugin"), ("fakehw-hand", "hand")):
+        mounts = {mount["name"]: mount for mount in _mounts(objects, name, container)}
+        seen = {name for name, mount in mounts.items() if mount.get("mountPropagation") == "HostToContainer"}
+        assert seen == ({"tree", "device-plugins", "pod-resources"} if container == "plugin" else {"tree"})
+        plain = [{key: mounts[one["name"]][key] for key in one} for one in _mounts(before, name, container)]
+        assert plain == _mounts(before, name, container), "nothing else of a mount changes"
+
+
+def _mounts(objects: list[deployment.Object], name: str, container: str) -> list[dict[str, Any]]:
+    (found,) = [one for one in pod_of(objects, name)["containers"] if one["name"] == container]
+    mounts: list[dict[str, Any]] = found["volumeMounts"]
+    return mounts
+
+
 def test_paths_move_the_tree_and_what_follows_the_kubelet_and_nothing_else() -> None:
     objects = rendered(["base", "hand"], ["paths"])
     assert "fakehw-paths" not in [one["metadata"]["name"] for one in objects], "it only feeds the component"

@@ -35,11 +35,19 @@ needs_helm = pytest.mark.skipif(HELM is None, reason="helm renders the chart, an
 needs_kubectl = pytest.mark.skipif(not deployment.have_kubectl(), reason="kubectl renders overlays, and is missing")
 
 PATHS = ("treePath=/var/lib/fakehw", "kubeletDir=/data/kubelet")
-EVERYTHING = ("hand.enabled=true", "deviceNodes=true", "openshift=true", "criticalPodsQuota=true", *PATHS)
+EVERYTHING = (
+    "hand.enabled=true",
+    "deviceNodes=true",
+    "hostMounts=true",
+    "openshift=true",
+    "criticalPodsQuota=true",
+    *PATHS,
+)
 SAME = {  # values of the chart: resources and components of a kustomization
     "nothing": ((), ["base"], []),
     "the hand": (("hand.enabled=true",), ["base", "hand"], []),
     "device nodes": (("deviceNodes=true",), ["base"], ["device-nodes"]),
+    "mounts of the node": (("hostMounts=true", "hand.enabled=true"), ["base", "hand"], ["host-mounts"]),
     "a quota": (("criticalPodsQuota=true",), ["base"], ["gke"]),
     "SELinux": (("selinux=true", "hand.enabled=true"), ["base", "hand"], ["selinux"]),
     "OpenShift": (("openshift=true", "hand.enabled=true"), ["base", "hand"], ["openshift"]),
@@ -54,7 +62,7 @@ SAME = {  # values of the chart: resources and components of a kustomization
     "everything": (
         (*EVERYTHING, "monitoring.enabled=true"),
         ["base", "hand"],
-        ["openshift", "gke", "device-nodes", "paths", "monitoring"],
+        ["openshift", "gke", "device-nodes", "host-mounts", "paths", "monitoring"],
     ),
 }
 

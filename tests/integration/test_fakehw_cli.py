@@ -237,6 +237,7 @@ def test_a_domain_of_the_plugins_moves_the_resources_that_are_shown(run, tmp_pat
 @pytest.mark.parametrize(
     ("line", "code", "stderr"),
     [
+        ("--version >&-", 1, "fakehw: standard output is closed\n"),
         ("list >&-", 1, "fakehw: standard output is closed\n"),
         ("events >&-", 1, "fakehw: standard output is closed\n"),
         ("scenario list >&-", 1, "fakehw: standard output is closed\n"),

@@ -67,7 +67,37 @@ def test_a_root_that_is_no_fake_tree_is_refused_by_every_writer(tree: FakeTree, 
     assert everything(tree.root) == before
 
 
-@pytest.mark.parametrize("precious", ["photos/holidays/1/jpg", "photos/1/x", "photos/readme", "photos/holidays/1/"])
+@pytest.mark.parametrize("writer", ["build", "build --dry-run", "build --reset"])
+@pytest.mark.parametrize("precious", [".bashrc", ".ssh/id_rsa", ".config/"])
+def test_a_home_with_nothing_but_hidden_files_is_no_empty_root(tree: FakeTree, writer: str, precious: str):
+    tree.root.mkdir()
+    (tree.root / precious).parent.mkdir(parents=True, exist_ok=True)
+    (tree.root / precious).mkdir() if precious.endswith("/") else (tree.root / precious).write_text("precious")
+    before = everything(tree.root)
+    with pytest.raises(fakehw.InputError, match=r"tree: is not a fake tree: \.[a-z]* is no part of one"):
+        WRITERS[writer](tree)
+    assert everything(tree.root) == before
+
+
+def test_a_tree_may_have_hidden_files_beside_its_nodes(tree: FakeTree):
+    (tree.root / "node2/dev3/1").mkdir(parents=True)
+    (tree.root / ".git").mkdir()
+    (tree.root / "lost+found").mkdir()
+    tree.build(make_topology(dev3={"count": 1}))
+    tree.build(make_topology(dev3={"count": 2}), reset=True)
+    assert (tree.root / ".git").is_dir()
+
+
+@pytest.mark.parametrize("by_hand", ["node2/.notes", "node2/dev3/.git", "node2/dev3/1/.notes"])
+def test_a_reset_names_what_is_hidden_in_a_node(tree: FakeTree, by_hand: str):
+    tree.build(make_topology(dev3={"count": 1}))
+    (tree.root / by_hand).write_text("precious")
+    with pytest.raises(fakehw.TreeError, match=rf"{by_hand}: is not part of a fake tree: must be moved away"):
+        tree.build(make_topology(dev3={"count": 1}), reset=True)
+    assert (tree.root / by_hand).read_text() == "precious"
+
+
+@pytest.mark.parametrize("precious", ["photos/holidays/1/jpg", "photos/1/x", "photos/readme", "photos/holidays/1/", "photos/.x"])  # fmt: skip
 @pytest.mark.parametrize("act", ["unplug", "set_health"])
 def test_what_does_not_look_like_a_device_is_left_alone_beside_those_that_do(tree: FakeTree, act: str, precious: str):
     tree.build(make_topology(dev3={"count": 1}))
@@ -90,7 +120,20 @@ def test_a_device_whose_health_was_removed_by_hand_is_still_one(tree: FakeTree):
     assert tree.set_health("node2/dev3", "healthy") == 2
 
 
-@pytest.mark.parametrize("by_hand", ["node2/dev3/2/notes.txt", "node2/dev3/2/photos/a", "node2/dev3/src/a", "node2/src/a"])  # fmt: skip
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        "node2/dev3/2/notes.txt",
+        "node2/dev3/2/photos/a",
+        "node2/dev3/src/a",
+        "node2/src/a",
+        "node2/.notes",
+        "node2/.git/config",
+        "node2/dev3/.notes",
+        "node2/dev3/2/.notes",
+        "node2/dev3/2/.git/config",
+    ],
+)
 @pytest.mark.parametrize("wanted", [{"dev3": {"count": 1}}, {"dev4": {"count": 1}}, {}])
 def test_what_leaves_the_spec_stays_with_what_a_person_has_put_into_it(tree: FakeTree, by_hand: str, wanted: dict):
     tree.build(make_topology(dev3={"count": 2}))
@@ -203,3 +246,17 @@ def test_no_umask_changes_a_mode_that_the_tree_promises(tree: FakeTree, umask: i
     for place in places:
         expected = 0o755 if place.is_dir() else 0o600 if place.name == "lock" else 0o644
         assert place.stat().st_mode & 0o777 == expected, place
+
+
+def test_what_is_no_device_is_left_alone_in_a_class_that_has_some(tree: FakeTree):
+    """A class that has a sign only by the health of a device: its other numbers may be anybody's."""
+    tree.build(make_topology(dev3={"count": 1}))
+    (tree.root / "node2/gpu/1").mkdir(parents=True)
+    (tree.root / "node2/gpu/1/health").write_text("healthy\n")
+    (tree.root / "node2/gpu/2").mkdir()
+    (tree.root / "node2/gpu/2/jpg").write_text("precious")
+
+    assert tree.set_health("node2/gpu", "unhealthy") == 1
+    assert {path.name for path in (tree.root / "node2/gpu/2").iterdir()} == {"jpg"}
+    with pytest.raises(fakehw.InputError, match="does not look like a device"):
+        tree.set_health("node2/gpu/2", "unhealthy")

@@ -125,3 +125,23 @@ def test_events_are_told_as_they_happen(tree: FakeTree) -> None:
     tree.set_health("node2/dev3/1", "healthy")
     assert hand.answer()["event"]["health"] == "healthy"
     assert hand.leave() == 0
+
+
+@pytest.mark.parametrize("requests", ["", '{"do": "list", "id": 7}\n', '{"do": "list", "id": 7}'])
+def test_requests_may_come_from_a_file(tree: FakeTree, tmp_path: Path, requests: str) -> None:
+    (tmp_path / "requests").write_text(requests)
+    with (tmp_path / "requests").open() as file:
+        ran = subprocess.run(
+            [sys.executable, "-m", "fakehw", "hand", "--root", str(tree.root)],
+            stdin=file, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip  # a flag beside its value
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(ran.stdout.splitlines()) == 1 + bool(requests)
+
+
+def test_no_standard_input_is_one_line(tree: FakeTree) -> None:
+    command = f"{sys.executable} -m fakehw hand --root {tree.root} <&-"
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("fakehw: standard input is closed: must be")
+    assert len(ran.stderr.splitlines()) == 1

@@ -8,7 +8,9 @@ import socket
 import grpc
 import pytest
 
-from fakekubelet import FakeKubelet, ManualClock, Mode
+from fakekubelet import FakeKubelet, ManualClock, Mode, clock
+from fakekubelet.kubelet.call_log import CallLog
+from fakekubelet.kubelet.plugin_client import PluginClient
 from fakekubelet.stub_plugin import StubPlugin, devices
 from tests.running import grpc_ended
 
@@ -80,3 +82,17 @@ async def test_nothing_happens_before_start_and_nothing_is_left_after_stop(socke
     assert not (kubelet.plugin_dir / "kubelet.sock").exists()
     await grpc_ended(before)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_plugin_that_is_replaced_before_its_stream_is_opened_ends_in_order(socket_dir):
+    time_source = clock.RealClock()
+    calls = CallLog(time_source, lambda: None)
+    async with StubPlugin(socket_dir, RESOURCE, devices("a"), endpoint="one.sock") as stub:
+        place = socket_dir / stub.endpoint
+        client = PluginClient(RESOURCE, place, directory=socket_dir, time_source=time_source, calls=calls)
+        await client.connect()
+        await client.close()
+        await client.list_and_watch(lambda _: pytest.fail("nothing was asked"))
+
+    assert not client.is_streaming
+    assert [call.error.code for call in calls if call.error] == [grpc.StatusCode.CANCELLED]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from fakehw_plugin.deviceplugin import neighbours, pod_resources
+from fakehw_plugin.deviceplugin import neighbours, pod_resources, session
 from fakekubelet import FakeKubelet, pod, stub_plugin
 from fakekubelet.kubelet.kubelet import Mode
 from tests.factories import make_config
@@ -239,3 +239,29 @@ async def test_two_plugins_with_the_same_ids_are_told_apart(root: Path, plugin_d
 
     assert held[0] == "example.org/other"
     assert allocatable == {("example.org/other", "x"), ("example.org/other", "y")}
+
+
+@pytest.mark.parametrize("can_ask", [True, False], ids=["PodResources answers", "nobody to ask"])
+async def test_a_neighbour_that_comes_and_goes_while_we_are_registering_is_no_loss(
+    root: Path, plugin_dir: Path, can_ask: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It registers after us, and is gone before our stream is open: its registration was the last."""
+    pods = plugin_dir / "pr.sock" if can_ask else None
+    register = session.registration.register
+
+    async def register_and_be_followed(*arguments: Any, **more: Any) -> None:
+        await register(*arguments, **more)
+        if more["resource_name"] != R3:
+            return
+        monkeypatch.setattr(session.registration, "register", register)
+        async with stub_plugin.StubPlugin(plugin_dir, more["resource_name"], stub_plugin.devices("other-1")) as other:
+            await other.register()
+            await kubelet.wait_for(lambda: "other-1" in kubelet.devices(R3), timeout=DEADLINE_S)
+        gone.set()
+
+    gone, kubelet = asyncio.Event(), FakeKubelet(plugin_dir, pod_resources_socket=pods)
+    monkeypatch.setattr(session.registration, "register", register_and_be_followed)
+    config = make_config(root, plugin_dir, pod_resources=pods)
+    async with kubelet, running_daemon(config):
+        await asyncio.wait_for(gone.wait(), DEADLINE_S)
+        await is_served(kubelet)

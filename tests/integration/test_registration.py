@@ -12,7 +12,7 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from fakehw_plugin import endpoint, socket_path
+from fakehw_plugin import endpoint, errors, socket_path
 from fakehw_plugin.deviceplugin import directory, session
 from fakekubelet import FakeKubelet, stub_plugin
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
@@ -473,3 +473,27 @@ async def test_a_socket_that_nobody_listens_on_is_tried_less_and_less_often(
 
     assert delays[:3] == [0.001, 0.002, 0.004]
     assert delays[9:14] == [0.512, 1.0, 1.0, 1.0, 1.0]
+
+
+async def test_a_registration_that_fails_in_the_turn_in_which_its_session_ends_is_no_forgotten_error(
+    root: Path, plugin_dir: Path, kubelet: FakeKubelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called, fails = asyncio.Event(), asyncio.Event()
+
+    async def refused(*_: object, **__: object) -> None:
+        called.set()
+        await fails.wait()
+        raise errors.RegistrationError("refused")
+
+    monkeypatch.setattr(session.registration, "register", refused)
+    async with running_daemon(make_config(root, plugin_dir)):
+        await asyncio.wait_for(called.wait(), DEADLINE_S)
+        tasks = asyncio.all_tasks()
+        registering = [task for task in tasks if task.get_name().startswith("register ")]
+        fails.set()
+        await asyncio.sleep(0)
+        for task in tasks:
+            if task.get_name().startswith("session "):
+                task.cancel()
+    assert [task.done() for task in registering] == [True] * len(registering)
+    assert not any(task._log_traceback for task in registering), "asyncio would say that nobody looked"  # type: ignore[attr-defined]

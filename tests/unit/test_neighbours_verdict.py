@@ -32,7 +32,11 @@ def dropped(
     inventory = Inventory(R)
     device = device or make_device(1)
     inventory.apply({device.id: device})
-    session: Any = SimpleNamespace(inventory=inventory, live_since=None if live_for_s is None else NOW - live_for_s)
+    session: Any = SimpleNamespace(
+        inventory=inventory,
+        live_since=None if live_for_s is None else NOW - live_for_s,
+        asked_at=NOW - (live_for_s or 0.0),
+    )
     directory: Any = SimpleNamespace(newcomers=None)
     return Neighbours(directory, {R: session}, None)._dropped(answer, departure) == {R}  # type: ignore[arg-type]
 

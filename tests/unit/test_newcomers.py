@@ -40,10 +40,21 @@ def test_neither_we_nor_the_kubelet_nor_a_file_are_newcomers(short_dir: Path) ->
     for name in ("own.sock", "kubelet.sock"):
         bind(short_dir, name)
     (short_dir / "kubelet_internal_checkpoint").write_text("{}")
-    for name in ("own.sock", "kubelet.sock", "kubelet_internal_checkpoint", "gone.sock"):
+    for name in ("own.sock", "kubelet.sock", "kubelet_internal_checkpoint", ".kubelet_internal_checkpoint42"):
         newcomers.came(name)
         newcomers.went(name)
 
+    assert newcomers.take_departure() is None
+
+
+def test_a_visit_that_ends_before_anybody_looks_is_one_all_the_same(short_dir: Path) -> None:
+    newcomers = Newcomers(short_dir)
+    newcomers.came("gone.sock")
+    departure = newcomers.take_departure()
+    assert departure is not None
+    assert departure.arrived_at <= departure.left_at
+    assert not newcomers.present
+    newcomers.went("gone.sock")
     assert newcomers.take_departure() is None
 
 
@@ -93,10 +104,10 @@ def test_several_departures_are_one_that_covers_them(short_dir: Path) -> None:
         pytest.param(95, 200, True, id="it made its socket with us, and may have registered after us"),
         pytest.param(80, 200, False, id="it was there long before us"),
         pytest.param(80, 90, False, id="it was gone before us"),
-        pytest.param(95, 99, False, id="it went before we were registered"),
+        pytest.param(95, 99, False, id="it went before we asked to be registered"),
     ],
 )
 def test_only_a_plugin_that_may_have_registered_after_us_may_have_taken_our_place(
     arrived_at: float, left_at: float, concerns: bool
 ) -> None:
-    assert neighbours._concerns(Departure(arrived_at, left_at), live_since=100) is concerns
+    assert neighbours._concerns(Departure(arrived_at, left_at), asked_at=100) is concerns

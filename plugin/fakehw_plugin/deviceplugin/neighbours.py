@@ -111,7 +111,7 @@ class Neighbours:
             if departure is None:
                 if time.monotonic() - session.live_since < YOUNG_S:
                     continue
-            elif not _concerns(departure, session.live_since):
+            elif not _concerns(departure, session.asked_at):
                 continue
             if allocatable is None:
                 dropped.add(resource)
@@ -132,9 +132,10 @@ class Neighbours:
             self._displaced.discard(resource)
 
 
-def _concerns(departure: Departure, live_since: float) -> bool:
-    """Tell whether one that came and went so may have taken a registration that is `live_since`.
+def _concerns(departure: Departure, asked_at: float) -> bool:
+    """Tell whether one that came and went so may have taken a registration that was asked for at `asked_at`.
 
     One that was there before it has been replaced by it, and the kubelet, if it errs, closes our stream when that ends.
+    One that goes between our asking and our stream may have been the last whom the kubelet heard.
     """
-    return departure.arrived_at > live_since - TOGETHER_S and departure.left_at > live_since
+    return departure.arrived_at > asked_at - TOGETHER_S and departure.left_at > asked_at

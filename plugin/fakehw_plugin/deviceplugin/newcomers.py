@@ -7,13 +7,17 @@ import contextlib
 import os
 import stat
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
+
+
+_SOCKETS: Final = ".sock"
+"""What ends so, and is gone when it is looked at, was a socket; a kubelet makes files there too, and renames them."""
 
 
 class Departure(NamedTuple):
@@ -46,8 +50,13 @@ class Newcomers:
 
     def came(self, name: str) -> None:
         """Take note that a name has appeared."""
-        if name != constants.KUBELET_SOCKET and name not in self._own and self._is_socket(name):
+        if name == constants.KUBELET_SOCKET or name in self._own:
+            return
+        is_socket = self._is_socket(name)
+        if is_socket or (is_socket is None and name.endswith(_SOCKETS)):
             self._arrived_at[name] = time.monotonic()
+        if is_socket is None:  # so short a visit is one all the same
+            self.went(name)
 
     def went(self, name: str) -> None:
         """Take note that a name is gone, or that nobody listens there any more."""
@@ -87,8 +96,11 @@ class Newcomers:
             async with asyncio.timeout(timeout_s):
                 await self._departed.wait()
 
-    def _is_socket(self, name: str) -> bool:
+    def _is_socket(self, name: str) -> bool | None:
+        """Tell whether there is a socket of this name; None where nothing is there any more."""
         try:
             return stat.S_ISSOCK((self._directory / name).lstat().st_mode)
+        except FileNotFoundError:
+            return None
         except OSError:
             return False

@@ -63,6 +63,7 @@ class Session:
     ) -> None:
         self.inventory = inventory
         self.state = State.WAIT
+        self.asked_at = 0.0
         self.live_since: float | None = None
         """When (on the monotonic clock) it was registered, while it is."""
         self._directory = directory
@@ -124,7 +125,7 @@ class Session:
         self._directory.newcomers.claim(own.name)
         async with own as serving:
             attempt = self._attempt = Attempt(serving, self._directory, identity)
-            self.state = State.REGISTER
+            self.state, self.asked_at = State.REGISTER, time.monotonic()
             reason = await self._register(attempt)
             if reason is None:
                 self.state = State.AWAIT_STREAM
@@ -158,7 +159,7 @@ class Session:
         A kubelet that was replaced does not answer, and one that cannot find our socket looks for it for 10 s (REG-6).
         """
         call = asyncio.create_task(self._call_register(attempt), name=f"register {self.inventory.resource_name}")
-        call.add_done_callback(lambda _: self._wake.set())
+        call.add_done_callback(self._registering_ended)
         try:
             await self._until(lambda: call.done() or attempt.lost() is not None)
             if call.done():
@@ -169,6 +170,11 @@ class Session:
             if not call.done():
                 call.cancel()
                 await asyncio.wait([call])
+
+    def _registering_ended(self, call: asyncio.Task[None]) -> None:
+        if not call.cancelled():
+            call.exception()  # looked at, even if the session ends in this very turn and awaits it no more
+        self._wake.set()
 
     async def _await_stream(self, attempt: Attempt) -> str | None:
         """Wait for the kubelet's ListAndWatch; return why it will not come, RegistrationError if it does not."""

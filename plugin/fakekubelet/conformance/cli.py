@@ -274,6 +274,17 @@ def run(settings: Settings | dra_settings.Settings, progress: Callable[[str], No
         raise UsageError(str(error)) from error
 
 
+def _require_streams() -> None:
+    """Refuse to run for nobody; and let nothing that is opened take the place of a stream that a shell closed."""
+    if sys.stdout is None:
+        raise UsageError("standard output is closed")
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+
+
 def _say_on_stderr(what: str) -> None:
     if sys.stderr is None:
         return
@@ -308,6 +319,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     temporary: str | None = None
     try:
+        _require_streams()
         known = parser()
         given, unknown = known.parse_known_args(words)
         if unknown:

@@ -159,6 +159,8 @@ class PluginClient:
                 on_list(reply)
         except grpc.aio.AioRpcError as failure:
             error = call_log.RpcError.of(failure)
+        except grpc.aio.UsageError:
+            error = call_log.RpcError.closing()  # the channel was closed before the call
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 raise

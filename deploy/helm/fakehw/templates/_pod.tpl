@@ -55,3 +55,8 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{/* The end of a volume mount, with which what is mounted on the node later is seen. */}}
+{{- define "fakehw.hostMounts" -}}
+{{- if .Values.hostMounts }}, mountPropagation: HostToContainer{{ end -}}
+{{- end }}
