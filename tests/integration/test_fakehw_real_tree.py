@@ -361,3 +361,36 @@ def test_what_a_device_more_costs_a_writer_does_not_grow_with_the_tree(
     slope = {name: (more[name] - few[name]) / 20 for name in few}
     assert {name: (most[name] - more[name]) / 40 for name in few} == slope, "as many for each device"
     assert {name: count for name, count in slope.items() if count > OPENED[name]} == {}
+
+
+def test_no_writer_or_reader_keeps_a_descriptor_whatever_came_of_it(roomy_dir: Path):
+    tree = FakeTree(roomy_dir / "tree")
+    tree.build(make_topology(2))
+    (tree.root / "n/dev1/2/health").unlink()
+    (tree.root / "n/dev1/2/health").mkdir()
+    (tree.root / "n/dev1/3").symlink_to("/")
+    (tree.root / "n/notes").mkdir()
+
+    def everything() -> None:
+        for act in (
+            lambda: tree.read(),
+            lambda: tree.listed(),
+            lambda: tree.build(make_topology(3), dry_run=True),
+            lambda: tree.build(make_topology(2, numa_node=1)),
+            lambda: tree.build(make_topology(2), reset=True),
+            lambda: tree.set_health("n/dev1/1", "unhealthy"),
+            lambda: tree.set_health("n/dev1/9", "unhealthy"),
+            lambda: tree.unplug("n/dev1/1"),
+            lambda: tree.plug("n/dev1/1"),
+            lambda: tree.plug("n9/dev1/1"),
+            lambda: tree.unplug("n/notes"),
+            lambda: FakeTree(tree.root / "nope").read(),
+            lambda: FakeTree(tree.root / "n/dev1").build(make_topology(1)),
+        ):
+            with contextlib.suppress(fakehw.FakehwError):
+                act()
+
+    everything()
+    before = sorted(Path("/proc/self/fd").iterdir())
+    everything()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before

@@ -288,6 +288,20 @@ def test_paths_that_are_no_names_of_the_layout_are_refused(tree: FakeTree, path:
             act(path)
 
 
+@pytest.mark.parametrize("above", ["node2", "node2/dev3"])
+@pytest.mark.parametrize("order", [1, -1], ids=["from above", "from below"])
+def test_what_is_named_with_what_is_above_it_is_named_once(tree: FakeTree, above: str, order: int):
+    tree.build(make_topology(dev3={"count": 2}))
+    before = content()
+    both = [above, "node2/dev3/1", above][::order]
+    assert tree.set_health(both, "unhealthy") == 2
+    tree.set_health(both, "healthy")
+    tree.unplug(both)
+    assert not [name for name in content() if f"{name}/".startswith(f"{above}/")]
+    assert len(tree.plug(both)) == 2
+    assert content() == before
+
+
 def test_unplugged_device_comes_back_as_the_spec_lists_it(tree: FakeTree):
     tree.build(
         make_topology(dev3={"count": 2, "devices": {2: {"health": "unhealthy old"}}, "attributes": {"n": "{number}"}})

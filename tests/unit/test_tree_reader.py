@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ from tests.factories import make_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 class NoWatch:
@@ -144,3 +144,23 @@ def test_with_the_last_descriptors_a_device_is_read_right_or_not_at_all(tmp_path
     assert read.known.offers == {"example.org/gpu"}
     list(read.scan())
     assert read.known.take_changes() == {}
+
+
+@pytest.mark.parametrize("numa_node", ["0", "nonsense"])
+@pytest.mark.parametrize("settings", [None, entries.ClassSettings(Api.DRA)], ids=["device plugin", "dra"])
+def test_a_device_that_was_read_is_closed_again(
+    tmp_path: Path, class_fd: int, numa_node: str, settings: entries.ClassSettings | None
+) -> None:
+    device_dir = tmp_path / "node2/dev3/1"
+    (device_dir / "numa_node").write_text(numa_node)
+    (device_dir / "taints").mkdir()
+    (device_dir / "taints/odd").write_text("no taint")
+    known, complaints, parent = make_class(tmp_path)
+    parent.settings = settings
+    one = DeviceReader(known, complaints, NoWatch())  # type: ignore[arg-type]
+    entry = entries.DeviceEntry(parent, 1, 3)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    for may_wait in (False, True, True):
+        one.read(class_fd, entry, may_wait=may_wait)
+
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
