@@ -360,6 +360,10 @@ async def killed(one: Scene) -> str:
             await one.warm()
             await in_order(one)
             gauge = await one.gauge()
+            with contextlib.suppress(TimeoutError):  # what is loaded late may still be on its way, on a busy machine
+                async with asyncio.timeout(DEADLINE_S):
+                    while figures and (len(gauge.tasks), gauge.fds) != figures[0][:2]:
+                        gauge = await one.gauge()
             figures.append((len(gauge.tasks), gauge.fds, gauge.rss_mib))
         else:
             figures.append(figures[-1])

@@ -12,7 +12,8 @@ from fakekubelet import FakeKubelet, ManualClock, Mode, clock
 from fakekubelet.kubelet.call_log import CallLog
 from fakekubelet.kubelet.plugin_client import PluginClient
 from fakekubelet.stub_plugin import StubPlugin, devices
-from tests.running import grpc_ended
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from tests.running import DEADLINE_S, grpc_ended
 
 RESOURCE = "example.com/dongle"
 SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -96,3 +97,48 @@ async def test_a_plugin_that_is_replaced_before_its_stream_is_opened_ends_in_ord
 
     assert not client.is_streaming
     assert [call.error.code for call in calls if call.error] == [grpc.StatusCode.CANCELLED]
+
+
+@pytest.mark.parametrize("rpc", ["ListAndWatch", "Allocate"])
+@pytest.mark.parametrize("end", ["closed", "cancelled"])
+async def test_a_call_whose_channel_is_closed_ends_in_order_and_one_that_is_cancelled_is_cancelled(
+    socket_dir, rpc: str, end: str
+):
+    """grpcio cancels the calls of a channel that is closed; that is no cancelling of whoever waits for them."""
+    called = asyncio.Event()
+
+    async def never(_: object) -> object:
+        called.set()
+        return await asyncio.Event().wait()
+
+    time_source = clock.RealClock()
+    calls = CallLog(time_source, called.set)
+    stub = StubPlugin(socket_dir, RESOURCE, devices("a"), endpoint="one.sock", behaviors={"Allocate": never})
+    async with stub:
+        place = socket_dir / stub.endpoint
+        client = PluginClient(RESOURCE, place, directory=socket_dir, time_source=time_source, calls=calls)
+        await client.connect()
+        listed = asyncio.Event()
+        waiting = client.list_and_watch(lambda _: listed.set())
+        if rpc == "Allocate":
+            waiting.close()
+            waiting = client.allocate(pluginapi.AllocateRequest())
+        task = asyncio.create_task(waiting)
+        called.clear()
+        await asyncio.wait_for(listed.wait() if rpc == "ListAndWatch" else called.wait(), DEADLINE_S)
+        if end == "closed":
+            await client.close()
+        else:
+            task.cancel()
+        await asyncio.wait([task])
+        await client.close()
+
+    assert task.cancelled() == (end == "cancelled")
+    if end == "closed":
+        (error,) = [call.error for call in calls]
+        assert error is not None
+        assert (error.code, error.details) == (
+            grpc.StatusCode.CANCELLED,
+            "grpc: the client connection is closing",
+        )
+        assert task.exception() is (None if rpc == "ListAndWatch" else error)
