@@ -17,7 +17,7 @@ from fakekubelet.cluster import cluster, pod_run, process
 from fakekubelet.kubelet import pod_workers
 from fakekubelet.stub_plugin import Refusal, StubPlugin, devices
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
-from tests.running import grpc_ended
+from tests.running import DEADLINE_S, grpc_ended
 
 DOMAIN = "myplugin.io/mydevice-"
 PODS = Path(__file__).parents[2] / "deploy" / "pods.yaml"
@@ -322,6 +322,20 @@ async def test_leaving_the_cluster_leaves_no_process_task_or_directory():
     assert not root.exists()
     await grpc_ended(before)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_process_is_asked_to_end_before_it_is_made_to(tmp_path):
+    printed = asyncio.Event()
+    script = "trap 'echo asked; exit 3' TERM; echo up; while :; do sleep 0.05; done"
+    started = await process.Process.start(["sh", "-c", script], {"PATH": os.environ["PATH"]}, on_output=printed.set)
+    async with asyncio.timeout(DEADLINE_S):
+        while "up" not in started.output:
+            await printed.wait()
+            printed.clear()
+    await started.stop(DEADLINE_S)
+
+    assert await started.wait() == 3
+    assert "asked\n" in started.output
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])

@@ -170,3 +170,31 @@ def test_a_field_that_is_in_use_already_is_not_dropped():
 def test_a_gate_nobody_knows_is_refused():
     with pytest.raises(ValueError, match="unrecognized feature gate: DRATaints; known here: DRAAdminAccess"):
         gates.enabled("1.36", {"DRATaints": True})
+
+
+LIMIT = 10 * 1024
+"""Of a driver's parameters, as JSON without spaces."""
+
+
+@pytest.mark.parametrize(
+    ("opaque", "texts"),
+    [
+        pytest.param({"driver": DRIVER, "parameters": {"a": 1}}, [], id="an object"),
+        pytest.param({"driver": DRIVER, "parameters": {}}, [], id="an empty object"),
+        pytest.param({"driver": DRIVER}, ["p.opaque.parameters: Required value"], id="none"),
+        pytest.param(
+            {"driver": DRIVER, "parameters": [1]},
+            ['p.opaque.parameters: Invalid value: "<value omitted>": must be a valid JSON object'],
+            id="a list",
+        ),
+        pytest.param({"driver": DRIVER, "parameters": {"a": "x" * (LIMIT - 8)}}, [], id="just as long as they may be"),
+        pytest.param(
+            {"driver": DRIVER, "parameters": {"a": "x" * (LIMIT - 7)}},
+            [f"p.opaque.parameters: Too long: may not be more than {LIMIT} bytes"],
+            id="a byte longer",
+        ),
+        pytest.param(None, ["p.opaque: Required value"], id="nothing at all"),
+    ],
+)
+def test_parameters_of_a_driver_are_one_object_of_some_size(opaque, texts):
+    assert [str(error) for error in claim_rules._opaque({"opaque": opaque}, "p")] == texts

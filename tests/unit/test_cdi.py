@@ -77,3 +77,28 @@ def test_what_is_no_spec_is_refused_with_the_rule(tmp_path, spec, text):
 
     with pytest.raises(cdi.CdiError, match=text.replace(".", r"\.")):
         cdi.read(path)
+
+
+NEEDS = {  # what a spec has: the first version that knows it (the CDI specification's own list)
+    "nothing of that": ({}, "0.3.0"),
+    "types of mounts": ({"mounts": [{"hostPath": "/h", "containerPath": "/c", "type": "bind"}]}, "0.4.0"),
+    "hostPath of a node": ({"deviceNodes": [{"path": "/dev/a", "hostPath": "/dev/b"}]}, "0.5.0"),
+    "additional groups": ({"additionalGids": [5]}, "0.7.0"),
+}
+VERSIONS = ["0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("what", NEEDS)
+@pytest.mark.parametrize(
+    ("name", "kind", "least"), [("a", "v/c", "0.3.0"), ("1", "v/c", "0.5.0"), ("1", "v/c.d", "0.6.0")]
+)
+def test_a_spec_needs_the_highest_version_that_anything_in_it_needs(tmp_path, name, kind, least, what, version):
+    edits, needed = NEEDS[what]
+    device = {"name": name, "containerEdits": {"env": ["A=1"], **edits}}
+    content = {"cdiVersion": version, "kind": kind, "devices": [device]}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    specs, errors = cdi.Cdi([tmp_path]).specs()
+
+    assert bool(specs) == (version >= max(least, needed)), errors
+    assert bool(errors) != bool(specs)

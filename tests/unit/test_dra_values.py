@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from fakehw_plugin import allocation
 from fakehw_plugin.attribute import Attribute, AttributeType, Effect, Taint
 from fakehw_plugin.device import DeviceID, Health
-from fakehw_plugin.dra import cdi, claim, health_list, names, placement
+from fakehw_plugin.dra import cdi, claim, health_list, names, placement, servicer
 from fakehw_plugin.dra.entry import entry
 from fakehw_plugin.dra.pool import DevicePool, PoolListing
 from kubeletapi.drahealth.v1 import api_pb2 as health_v1
@@ -329,3 +330,9 @@ def test_a_cdi_file_says_a_version_that_containerd_1_7_knows_and_has_the_names_o
 @pytest.mark.parametrize("uid", ["", "../x", "a/b", ".x", "a" * 300, "x\n"])
 def test_a_uid_that_is_no_part_of_a_file_name_is_not_usable(uid: str) -> None:
     assert not cdi.is_usable(uid)
+
+
+def test_the_devices_of_a_claim_are_told_by_their_ids() -> None:
+    devices = [SimpleNamespace(device_id=name) for name in ("node2-dev3-1", "node2-dev3-2")]
+
+    assert servicer._ids(devices) == "node2-dev3-1, node2-dev3-2"
