@@ -17,7 +17,17 @@ from tests.faults.scene import R3, Scene, playing
 
 STORM: Final = "Storms"
 CONVERGENCE_S: Final = 0.25
-"""From the last write to the kubelet's list."""
+"""From the last write to the kubelet's list, on a machine with nothing else to do."""
+
+
+def in_time(took_s: float) -> str:
+    """Say how long it took; AssertionError if that is too long, even with so many others on the machine's cores."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    crowd = max(1.0, load / cores)
+    text = f"{max(took_s, 0) * 1000:.0f} ms after the last write"
+    assert took_s < CONVERGENCE_S * crowd, f"{text}, with a load of {load:.0f}"
+    return text if crowd < 2 else f"{text} (with a load of {load:.0f} on {cores} cores)"
+
 
 WRITER: Final = """
 import os, random, sys, time
@@ -50,11 +60,11 @@ async def storm(one: Scene, *, seconds: float, rate: int = 10_000) -> str:
     after = await one.gauge()
     sent = len(one.kubelet.history(R3)) - lists
     cpu = (after.cpu_s - before.cpu_s) / elapsed
-    assert took < CONVERGENCE_S, f"{took * 1000:.0f} ms after the last write"
+    right = in_time(took)
     assert after.rss_mib - before.rss_mib < 32, (before, after)
     return (
-        f"{written / elapsed:,.0f} writes/s, {sent / elapsed:.0f} lists/s, right {max(took, 0) * 1000:.0f} ms after the "
-        f"last write, {cpu * 100:.0f} % of a core, RSS {before.rss_mib:.1f} → {after.rss_mib:.1f} MiB"
+        f"{written / elapsed:,.0f} writes/s, {sent / elapsed:.0f} lists/s, right {right}, "
+        f"{cpu * 100:.0f} % of a core, RSS {before.rss_mib:.1f} → {after.rss_mib:.1f} MiB"
     )
 
 
@@ -99,7 +109,6 @@ async def flipped(one: Scene) -> str:
         await one.until(lambda word=word: set(one.kubelet.devices(R3).values()) == {word.capitalize()})
         took = one.kubelet.history(R3)[-1].at - last
         sent = len(one.kubelet.history(R3)) - lists
-        assert took < CONVERGENCE_S, f"{took * 1000:.0f} ms after the last write"
+        figure = f"right {in_time(took)}, {sent} lists"
         assert sent < 100, sent
-        figure = f"right {max(took, 0) * 1000:.0f} ms after the last write, {sent} lists"
     return figure
