@@ -178,3 +178,10 @@ def test_a_kubelet_is_asked_past_every_proxy_and_may_answer_at_length(module: st
         "grpc.enable_http_proxy": 0,
         "grpc.max_receive_message_length": 64 << 20,
     }
+
+
+def test_suffixes_of_quantities_are_those_of_kubernetes() -> None:
+    attribute = importlib.import_module("fakehw_plugin.attribute")
+
+    assert attribute._BINARY == {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
+    assert attribute._DECIMAL == {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
