@@ -29,7 +29,7 @@ PAGE = ROOT / "docs" / "fake-kubelet.md"
 LOGS = ROOT / "build" / "kubernetes-row"
 END = "the end of the run"
 """Stands among the tests if a run was cut off; only a whole new one makes that good."""
-PYTEST = ["--numprocesses", "0", "-o", "log_cli=false"]
+PYTEST, FIDELITY = ([sys.executable, "-m", module] for module in ("pytest", "hack.fidelity"))
 HEAD = "| Kubernetes | Claims, real | Claims, fake | Other than on 1.36 | `make e2e` | Runtime | Tried on |"
 
 
@@ -45,21 +45,18 @@ def main(arguments: list[str]) -> int:
     release = ".".join(info.kubeletVersion.removeprefix("v").split(".")[:2])
     out = LOGS / release
     out.mkdir(parents=True, exist_ok=True)
+    fake = [*PYTEST, "--numprocesses", "0", f"--junit-xml={out / 'fake.xml'}", "tests/fidelity", *arguments]
     claims = [
-        functools.partial(run, out, "real", ["hack.fidelity", "--junit", str(out), *arguments], afresh=not arguments),
-        functools.partial(
-            run, out, "fake", ["pytest", *PYTEST, f"--junit-xml={out / 'fake.xml'}", "tests/fidelity", *arguments],
-            afresh=not arguments, FIDELITY_MODE=release,
-        ),
-    ]  # fmt: skip  # the commands in one piece
-    e2e = ["pytest", *PYTEST, f"--junit-xml={out / 'e2e.xml'}", "-m", "cluster", "tests/e2e/test_cluster.py"]
+        functools.partial(run, out, "real", [*FIDELITY, "--junit", str(out), *arguments], afresh=not arguments),
+        functools.partial(run, out, "fake", fake, afresh=not arguments, FIDELITY_MODE=release),
+    ]
     wanted = os.environ.get("E2E", "")
     codes = []
     if wanted != "only":
         with ThreadPoolExecutor() as pool:
             codes += [future.result() for future in [pool.submit(part) for part in claims]]
     if wanted != "no" and not arguments:
-        codes.append(run(out, "e2e", e2e))
+        codes.append(run(out, "e2e", ["hack/cluster.sh", "e2e"], TESTS=f"--junit-xml={out / 'e2e.xml'}"))
     cells = [
         info.kubeletVersion.removeprefix("v"),
         told(out, "real"),
@@ -76,12 +73,12 @@ def main(arguments: list[str]) -> int:
 
 
 def run(out: Path, name: str, command: list[str], *, afresh: bool = True, **environ: str) -> int:
-    """Run a module of Python, add how its tests ended to NAME.json, and return how it ended itself."""
+    """Run a command, add how its tests ended to NAME.json, and return how it ended itself."""
     for path in (*out.glob(f"{name}*.xml"), *([out / f"{name}.json"] if afresh else [])):
         path.unlink(missing_ok=True)
     with (out / f"{name}.log").open("wb") as log:
         code = subprocess.run(
-            [sys.executable, "-m", *command],
+            command,
             cwd=ROOT,
             env={**os.environ, **environ},
             stdout=log,

@@ -132,6 +132,7 @@ async def test_al_9_what_another_plugin_gave_to_a_pod_that_is_refused_is_free_ag
     await node.runs(pod.simple("q", {resource: 1}))
 
 
+@pytest.mark.alone  # the end of another pod frees the device
 async def test_al_10_an_answer_without_containers_fails_the_pod_and_keeps_the_device(
     node: Node, make_plugin: Make, resource: str
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from hack import fidelity, kubernetes_row
@@ -23,7 +25,7 @@ def run(tmp_path, monkeypatch):
             f"pathlib.Path({str(tmp_path / part)!r} + '.xml').write_text({text!r});" for part, text in files.items()
         )
         (tmp_path / "played.py").write_text(f"import pathlib, sys;{written}sys.exit({code})")
-        kubernetes_row.run(tmp_path, name, ["played"], afresh=afresh, PYTHONPATH=str(tmp_path))
+        kubernetes_row.run(tmp_path, name, [sys.executable, "-m", "played"], afresh=afresh, PYTHONPATH=str(tmp_path))
         return kubernetes_row.told(tmp_path, name)
 
     run.out = tmp_path
