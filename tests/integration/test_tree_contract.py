@@ -21,6 +21,7 @@ from fakehw import cli
 from fakehw.errors import SpecError
 from fakehw.spec import check, expanded
 from fakehw.tree import snapshot
+from fakehw.view import pod_resources
 from fakehw_plugin import attribute, device, resource_name
 from fakehw_plugin.dra import names
 from fakehw_plugin.tree.scanner import Scanner
@@ -137,6 +138,28 @@ def test_both_take_the_same_resource_names(text: str) -> None:
 HEALTH = st.sampled_from(
     ["healthy", "unhealthy", "Healthy", " unhealthy too hot ", "healthy\nsince today", "", "x", "\n"]
 )
+
+
+def test_a_list_says_who_holds_what_where_a_kubelet_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def holders(socket: Path) -> dict[str, str]:
+        if socket.name == "dead":
+            raise pod_resources.UnknownError(f"{socket}: nobody answers")
+        return {"node2-dev3-2": "default/dp1-3/main by dp1-3-x7", "node1-dev1-1": "default/dp1-1/main"}
+
+    monkeypatch.setattr(pod_resources, "holders", holders)
+    command("build", "--spec", str(SEED), root=tmp_path)
+    sockets = ("--pod-resources", "dead", "--pod-resources", "kubelet.sock")
+
+    table = command("list", *sockets, root=tmp_path).splitlines()
+    assert table[0].split() == ["PATH", "RESOURCE", "HEALTH", "NUMA", "HELD", "BY", "REASON"]
+    assert [line.split("   ")[-1].strip() for line in table if "node2/dev3/" in line] == [
+        "-",
+        "default/dp1-3/main by dp1-3-x7",
+        "-",
+    ]
+    records = {one["path"]: one for one in json.loads(command("list", *sockets, "-o", "json", root=tmp_path))}
+    assert records["/node1/dev1/1"]["held_by"] == "default/dp1-1/main"
+    assert "held_by" not in json.loads(command("list", "-o", "json", root=tmp_path))[0]
 
 
 TAINT = st.from_regex(r"\A([a-z.]{0,6}/)?[A-Za-z._-]{0,4}(=[A-Za-z0-9._-]{0,4})?:(NoSchedule|NoExecute|None|Never)\Z")
