@@ -35,12 +35,15 @@ test-faults: $(VENV)/.dev ## Play every fault of `make faults` once, but those t
 test-wheel: $(VENV)/.dev ## Build the wheel and test what it brings, in an environment of its own
 	$(BIN)/python -m pytest -m wheel --numprocesses 0 tests/e2e/test_wheel.py
 
+ACTIONLINT ?= $(shell command -v actionlint)
+
 lint: $(VENV)/.dev ## Style, types, import arrows, generated code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck hack/*.sh
+	$(if $(ACTIONLINT),$(ACTIONLINT) deploy/ci/*.yml,@echo "actionlint is missing: the workflows were not linted")
 	hack/verify-proto.sh
 
 fmt: $(VENV)/.dev ## Format the code

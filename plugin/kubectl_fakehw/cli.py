@@ -406,7 +406,8 @@ async def _play(arguments: argparse.Namespace) -> int:
         except asyncio.CancelledError:
             output.remark("stopped; the hands put everything back" if not arguments.keep else "stopped")
             return 130
-    output.confirm(f"played on {played - failed} of {played} nodes" if failed else f"played on {played} nodes")
+    nodes = "1 node" if played == 1 else f"{played} nodes"
+    output.confirm(f"played on {played - failed} of {nodes}" if failed else f"played on {nodes}")
     return 1 if failed else 0
 
 

@@ -18,7 +18,7 @@ from fakehw import output
 from fakehw.errors import FakehwError, InputError, TreeError
 from hack import deployment
 from kubeapi.errors import ApiError
-from kubectl_fakehw import cli, installing, showing
+from kubectl_fakehw import cli, completing, installing, showing
 from kubectl_fakehw.receipts import Level, Receipt, summed
 from tests.fake_hands import FakeCluster, cluster
 
@@ -132,6 +132,16 @@ async def test_a_class_that_is_pulled_out_whole_is_waited_for(tmp_path: Path, ru
         assert "allocatable of example.com/gpu is 2, not 0" in out
         code, out, _ = await run(made, "list", "--summary")
         assert out.splitlines()[-1].split() == ["worker-1", "example.com/gpu", "0", "0", "0"]
+
+
+async def test_tab_offers_the_devices_of_the_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with cluster(tmp_path, nodes=2) as made:
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(made)))
+        made.down = {"worker-2"}
+        assert await asyncio.to_thread(completing.main, ["break", "any/gpu/1", "any/gpu/"]) == 0
+        assert capfd.readouterr() == ("any/gpu/1\nany/gpu/2\n:4\n", ""), "and nothing of a node that is down"
 
 
 async def test_nodes_are_chosen_by_name_pattern_and_label(tmp_path: Path, run: Run) -> None:
