@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
+import textwrap
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,8 @@ from fakehw.tree import snapshot
 
 _MAX_SPEED: Final = 1_000_000.0
 _STOPPED: Final = 130
+_WIDEST: Final = 120
+"""Longer lines are hard to read."""
 _WORTH_RESUMING_S: Final = 86_400.0
 _EXAMPLES: Final = """\
   fakehw scenario list                                  # the gallery
@@ -131,8 +135,12 @@ def _add_play(commands: parser.Commands) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
+    width = min(shutil.get_terminal_size((80, 24)).columns, _WIDEST)
     for name in named.gallery():
-        output.say(name if arguments.names else f"{name}\n    {named.from_gallery(name).teaches}")
+        output.say(name)
+        if not arguments.names:
+            for line in textwrap.wrap(named.from_gallery(name).teaches, max(width, 40) - 4):
+                output.say(f"    {line}")
 
 
 def _play(arguments: argparse.Namespace) -> int:

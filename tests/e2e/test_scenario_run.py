@@ -219,7 +219,7 @@ def test_a_dry_run_prints_the_timeline_and_touches_nothing(root: Path, capsys: p
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["nothing.yaml"], "fakehw: nothing.yaml: No such file or directory: must be a scenario file, or a name of `fakehw scenario list`\n"),
+        (["nothing.yaml"], "fakehw: 'nothing.yaml': No such file or directory: must be a scenario file, or a name of `fakehw scenario list` (FILE)\n"),
         (["storm", "--speed", "0"], "fakehw: '0': must be a number from 0.001 to 1000000 (--speed)\n"),
         (["storm", "--plugin-log", "/nowhere"], "fakehw: /nowhere: No such file or directory: must be the plugin's log (--plugin-log)\n"),
     ],

@@ -72,7 +72,7 @@ async def test_a_plugin_that_was_killed_comes_back_with_the_same_devices(
     [
         (["--http", "nowhere"], "fakehw-plugin: 'nowhere': must be IP:PORT, [IPv6]:PORT or :PORT, or empty for none (--http)"),
         (["--plugin-dir", "/dev/null"], "fakehw-plugin: '/dev/null': must be a directory (--plugin-dir)"),
-        (["--colour"], "fakehw-plugin: 'unrecognized arguments: --colour': see fakehw-plugin --help (command line)"),
+        (["--colour"], "fakehw-plugin: '--colour': is not an argument of fakehw-plugin: see fakehw-plugin --help"),
     ],
 )  # fmt: skip  # one row a mistake
 def test_a_bad_flag_is_one_line_and_exit_code_2(

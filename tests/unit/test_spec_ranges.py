@@ -249,7 +249,7 @@ def test_a_file_wins_over_a_profile_of_its_name(tmp_path: Path, monkeypatch: pyt
 
 def test_a_spec_that_is_neither_file_nor_profile_says_which_there_are():
     with pytest.raises(
-        fakehw.InputError, match=r"gpu-servr: No such file .* one of amd-mi300x, .*gpu-server, .*--spec"
+        fakehw.InputError, match=r"'gpu-servr': No such file .* one of amd-mi300x, .*gpu-server, .*--spec"
     ):
         fakehw.load_topology("gpu-servr")
 
@@ -261,7 +261,7 @@ def test_a_spec_that_is_neither_file_nor_profile_says_which_there_are():
         pytest.param(["show", "fpga"], 0, "  fpga-[1-4]:\n", id="show one"),
         pytest.param(["show", "x"], 2, "'x': must be one of amd-mi300x, ", id="show none"),
         pytest.param(["expand", "tpu-host", "--host", "tpu-3"], 0, "          4: {numa_node: 1, ", id="expand"),
-        pytest.param(["expand", "/nowhere"], 2, "/nowhere: No such file or directory", id="expand nothing"),
+        pytest.param(["expand", "/nowhere"], 2, "'/nowhere': No such file or directory", id="expand nothing"),
         pytest.param([], 2, "show, labels, reasons, expand: one of them must follow (topology)", id="no command"),
     ],
 )
