@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fakehw import layout
 from fakehw.layout import Health
+from fakehw_fleet.members import is_by_dra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from fakehw_fleet.members import Member
 
 TAINT: Final = {"key": "kwok.x-k8s.io/node", "value": "fake", "effect": "NoSchedule"}
+ANNOTATION: Final = "kwok.x-k8s.io/node"
+"""By which KWOK knows its own."""
 _MACHINE: Final = {"cpu": "64", "memory": "512Gi", "ephemeral-storage": "1Ti", "pods": "250"}
 
 
@@ -26,6 +29,8 @@ def healthy_of(topology: Topology, member: Member) -> Counter[str]:
     healthy = Counter(dict.fromkeys(member.resources, 0))
     for name in member.fake_nodes:
         for fake_class in topology.nodes[name].classes.values():
+            if is_by_dra(fake_class):
+                continue
             for device in fake_class.devices.values():
                 healthy[fake_class.resource] += layout.parse_health(device.health)[0] is Health.HEALTHY
     return healthy
@@ -46,7 +51,7 @@ def node(member: Member, allocatable: Mapping[str, int]) -> dict[str, Any]:
                 "type": "kwok",
                 **member.labels,
             },
-            "annotations": {"kwok.x-k8s.io/node": "fake", "node.alpha.kubernetes.io/ttl": "0"},
+            "annotations": {ANNOTATION: "fake", "node.alpha.kubernetes.io/ttl": "0"},
         },
         "spec": {"taints": [TAINT, *taints]},
         "status": status(member.resources, allocatable),

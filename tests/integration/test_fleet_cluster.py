@@ -462,6 +462,33 @@ async def test_work_is_done_once_for_each_key_however_often_it_is_asked_for() ->
     assert sorted(done) == ["a", "a", "b"]
 
 
+async def test_what_is_to_be_done_first_waits_for_nothing_but_what_is_being_done() -> None:
+    done: list[str] = []
+    gate = asyncio.Event()
+
+    async def do(key: str) -> None:
+        await gate.wait()
+        done.append(key)
+
+    work: WorkQueue[str] = WorkQueue(do, workers=1, errors=(), on_error=lambda *_: None)
+    task = asyncio.create_task(work.run())
+    work.add("busy")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for key in ("a", "b", "c"):
+        work.add(key)
+    work.add("c", first=True)
+    work.add("busy", first=True)
+    work.add("c")
+    assert len(work) == 4
+    gate.set()
+    async with asyncio.timeout(DEADLINE_S):
+        while len(done) < 5:
+            await asyncio.sleep(0)
+    task.cancel()
+    assert done == ["busy", "c", "busy", "a", "b"]
+
+
 async def test_work_that_fails_is_tried_again_and_another_error_is_a_bug() -> None:
     tries, heard = [], []
 

@@ -115,7 +115,8 @@ class ClusterFleet:
         self._looking = Looking(
             self.nodes,
             at_once=options.status_every_s is None,
-            on_node=self._node_work.add,
+            on_node=self._note_changed,
+            on_due=self._node_work.add,
             on_pod=self._pod_work.add,
         )
         view = KubeletView(self._client, uids_on=self._sight.uids_on) if self._drivers is not None else None
@@ -226,6 +227,9 @@ class ClusterFleet:
         if (one := self.nodes.get(name)) is not None:
             one.found = found
             self._node_work.add(name)
+
+    def _note_changed(self, name: str) -> None:
+        self._node_work.add(name, first=True)
 
     def _heal(self, name: str) -> None:
         self.nodes[name].must_post = True

@@ -23,7 +23,10 @@ TRIM_S: Final = 30.0
 
 
 class Looking:
-    """Notes nodes and pods whose state the cluster does not know; `at_once`: kubelets do not wait for their period."""
+    """Notes nodes and pods whose state the cluster does not know, and nodes that have been quiet for long (`on_due`).
+
+    `at_once`: kubelets do not wait for their period.
+    """
 
     def __init__(
         self,
@@ -31,8 +34,10 @@ class Looking:
         *,
         at_once: bool,
         on_node: Callable[[str], None],
+        on_due: Callable[[str], None],
         on_pod: Callable[[PodKey], None],
     ) -> None:
+        self._on_due = on_due
         self._nodes = nodes
         self._at_once = at_once
         self._on_node = on_node
@@ -83,4 +88,4 @@ class Looking:
                     del kubelet.dra.health_messages[:], kubelet.dra.arrivals[:-1]
                 if one.state is State.UP and now - one.posted_at > REPORT_EVERY_S:
                     one.must_post = True
-                    self._on_node(one.name)
+                    self._on_due(one.name)

@@ -36,25 +36,32 @@ class WorkQueue(Generic[Key]):
         self._on_error = on_error
         self._waiting: dict[Key, None] = {}
         """In the order in which they were added."""
+        self._first: dict[Key, None] = {}
+        """Likewise, and before the others."""
         self._busy: set[Key] = set()
-        self._again: set[Key] = set()
+        self._again: dict[Key, bool] = {}
+        """To be done once more, and whether first."""
         self._failures: dict[Key, int] = {}
         self._more = asyncio.Event()
 
-    def add(self, key: Key) -> None:
-        """Have something done."""
+    def add(self, key: Key, *, first: bool = False) -> None:
+        """Have something done, `first` of what is not: a thousand nodes that say anew that they are well can wait."""
         if key in self._busy:
-            self._again.add(key)
-        else:
+            self._again[key] = first or self._again.get(key, False)
+            return
+        if first:
+            self._waiting.pop(key, None)
+            self._first[key] = None
+        elif key not in self._first:
             self._waiting[key] = None
-            self._more.set()
+        self._more.set()
 
     def add_later(self, key: Key, delay_s: float) -> None:
         """Have something done after a while."""
         asyncio.get_running_loop().call_later(delay_s, self.add, key)
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._busy)
+        return len(self._first) + len(self._waiting) + len(self._busy)
 
     async def run(self) -> None:
         """Work for ever."""
@@ -64,11 +71,12 @@ class WorkQueue(Generic[Key]):
 
     async def _work(self) -> None:
         while True:
-            while not self._waiting:
+            while not self._first and not self._waiting:
                 self._more.clear()
                 await self._more.wait()
-            key = next(iter(self._waiting))
-            del self._waiting[key]
+            waiting = self._first or self._waiting
+            key = next(iter(waiting))
+            del waiting[key]
             self._busy.add(key)
             try:
                 await self._do(key)
@@ -79,8 +87,7 @@ class WorkQueue(Generic[Key]):
             finally:
                 self._busy.discard(key)
                 if key in self._again:
-                    self._again.discard(key)
-                    self.add(key)
+                    self.add(key, first=self._again.pop(key))
 
     def _pause(self, key: Key) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fakehw import output, parser
+from fakehw import FakeTree, output, parser
 from fakehw.errors import FakehwError, InputError
 from fakehw_fleet import kwok
 from fakehw_fleet.commands import cluster_flags
-from fakehw_fleet.members import members_of, owners
+from fakehw_fleet.members import is_by_dra, members_of, owners, served_by_dra
+from fakehw_plugin import logs
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Mapping
 
-    from fakehw.view.follower import Follower
+    from fakehw.spec.topology import Topology
     from fakehw_fleet.members import Member
 
 _EXAMPLES: Final = """\
@@ -52,54 +54,55 @@ def run(arguments: argparse.Namespace) -> None:
     members = members_of(topology)
     if not arguments.watch:
         for member in members:
-            output.say("---\n" + json.dumps(kwok.node(member, kwok.healthy_of(topology, member))))
+            _print(kwok.node(member, kwok.healthy_of(topology, member)))
+        if served_by_dra(topology):
+            _print_slices(topology, members, domain=arguments.domain)
         return
     if arguments.root is None:
         raise InputError("a tree must be named whose health is to be followed (--root)")
+    logs.configure(level="warning", stream=sys.stderr)
     try:
-        asyncio.run(_watch(arguments, members))
+        asyncio.run(_watch(arguments, topology, members))
     except KeyboardInterrupt:
         output.remark("the Nodes stay as they are")
 
 
-async def _watch(arguments: argparse.Namespace, members: list[Member]) -> None:
+def _print(document: dict[str, Any]) -> None:
+    output.say("---\n" + json.dumps(document))
+
+
+def _print_slices(topology: Topology, members: list[Member], *, domain: str) -> None:
+    """Print them as the driver would publish them for a tree that has just been built."""
+    from fakehw_fleet import pools
+
+    with tempfile.TemporaryDirectory(prefix="fakehw-export-") as scratch:
+        root = Path(scratch) / "tree"
+        FakeTree(root, tell=lambda _: None).build(topology)
+        logs.configure(level="error", stream=sys.stderr)
+        for pool in asyncio.run(pools.read(root, owners(members), domain=domain)):
+            for document in pools.slices(pool):
+                _print(document)
+
+
+async def _watch(arguments: argparse.Namespace, topology: Topology, members: list[Member]) -> None:
     from fakehw.view.follower import Follower
+
+    access = cluster_flags.access(arguments)
+    from fakehw_fleet import kwok_watch  # with aiohttp, which may not be installed
     from kubeapi import errors
-    from kubeapi.client import Client, Patch
-    from kubeapi.resources import NODES
+    from kubeapi.client import Client
 
     owner_of = owners(members)
-    async with Client(cluster_flags.access(arguments), user_agent="fakehw-fleet") as client:
-        with Follower(arguments.root, domain=arguments.domain, tell=output.remark) as follower:
-            due: set[str] = {member.name for member in members}
-            while True:
-                for name, (capacity, allocatable) in _counts(follower, owner_of, due).items():
-                    body = {"status": kwok.status(capacity, allocatable)}
-                    try:
-                        await client.patch(
-                            NODES, name, body, kind=Patch.STRATEGIC, subresource="status", retry_for_s=600
-                        )
-                    except errors.NotFoundError:
-                        output.remark(f"{name}: no such Node: passed over")
-                    except errors.ApiError as error:
-                        raise FakehwError(f"{name}: {error}") from error
-                happened = await follower.happenings()
-                due = {owner_of[one.path.node] for one in happened if one.path.node in owner_of}
-
-
-def _counts(
-    follower: Follower, owner_of: Mapping[str, str], due: Collection[str]
-) -> dict[str, tuple[dict[str, int], dict[str, int]]]:
-    """Return capacity and allocatable of the nodes in `due`, classes without a device included."""
-    found: dict[str, tuple[dict[str, int], dict[str, int]]] = {name: ({}, {}) for name in due}
-    for path, resource in follower.resources.items():
-        if resource is not None and (owner := owner_of.get(path.node)) in found:
-            for counts in found[owner]:
-                counts.setdefault(resource, 0)
-    for path, sight in follower.devices.items():
-        resource = follower.resource_of(path)
-        if resource is not None and (owner := owner_of.get(path.node)) in found:
-            capacity, allocatable = found[owner]
-            capacity[resource] = capacity.get(resource, 0) + 1
-            allocatable[resource] = allocatable.get(resource, 0) + (sight.health == "healthy")
-    return found
+    by_dra = {
+        (node.name, name) for node in topology.nodes.values() for name, one in node.classes.items() if is_by_dra(one)
+    }
+    try:
+        async with Client(access, user_agent="fakehw-fleet") as client:
+            await kwok_watch.check(client, {member.name for member in members})
+            with Follower(arguments.root, domain=arguments.domain, tell=output.remark) as follower:
+                work = [kwok_watch.statuses(client, follower, owner_of, by_dra)]
+                if by_dra:
+                    work.append(kwok_watch.slices(client, arguments.root, owner_of, domain=arguments.domain))
+                await asyncio.gather(*work)
+    except errors.ApiError as error:
+        raise FakehwError(f"{access.server}: {error}") from error
