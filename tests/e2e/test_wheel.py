@@ -7,20 +7,30 @@ Off by default, because it takes some twenty seconds: `make test-wheel`.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import re
+import signal
+import struct
 import subprocess
 import sys
 import sysconfig
+import termios
+import time
 import venv
 from pathlib import Path
 
+import pyte
 import pytest
 
 pytestmark = pytest.mark.wheel
 
 ROOT = Path(__file__).parents[2]
 STUBS = ROOT / "tests" / "own_stubs"
-COMMANDS = ("fakehw", "fakehw-plugin", "fakehw-conformance")
+COMMANDS = ("fakehw", "fakehw-plugin", "fakehw-fleet", "fakehw-conformance")
+PROFILES = tuple(sorted(path.stem for path in (ROOT / "fakehw" / "spec" / "profiles").glob("*.yaml")))
+COLUMNS, LINES = 80, 24
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +165,48 @@ def test_a_plain_test_passes_without_pytest_asyncio(bin_dir: Path, tmp_path: Pat
     )
 
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_fleet_of_every_profile_comes_up_in_lines(bin_dir: Path, tmp_path: Path, profile: str) -> None:
+    done = run([bin_dir / "fakehw-fleet", "up", profile, "--plain", "--for", "1s"], tmp_path)
+
+    *_, last = [line for line in done.stdout.splitlines() if "nodes" in line]
+    ready, _, nodes = last.split("nodes ")[1].split(",")[0].partition("/")
+    assert ready == nodes, done.stdout + done.stderr
+    assert "ready after" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_fleet_of_every_profile_fits_a_terminal_of_eighty_columns(
+    bin_dir: Path, tmp_path: Path, profile: str
+) -> None:
+    screen = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(screen)
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "FAKEHW"))}
+    for name in ("COLUMNS", "LINES"):
+        kept.pop(name, None)
+    command = [bin_dir / "fakehw-fleet", "up", profile]
+    process = subprocess.Popen(command, cwd=tmp_path, env=kept, stdout=terminal, stderr=subprocess.PIPE)
+    os.close(terminal)
+    raw = b""
+    try:
+        deadline = time.monotonic() + 60
+        while not re.search(r"(\d+) of \1 nodes ready", text := "\n".join(screen.display)):
+            assert time.monotonic() < deadline, text
+            raw += (chunk := os.read(main, 65536))
+            stream.feed(chunk)
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        os.close(main)
+
+    assert process.returncode == 0, err
+    assert text.startswith(f"fakehw-fleet {profile}: ")
+    assert "RESOURCE" in text
+    assert "CAPACITY" in text
+    plain = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", raw).decode()
+    assert max(len(line.rstrip("\r")) for line in plain.split("\n")) <= COLUMNS
