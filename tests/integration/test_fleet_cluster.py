@@ -217,7 +217,8 @@ async def test_a_pod_is_admitted_started_and_told_with_what_it_was_given(api: Ap
         assert len(given["devices"][GPU]) == 2
         assert set(given["env"]) == {"GPU_ID_0", "GPU_ID_1"}
         told = status(api, "p")
-        assert {one["type"]: one["status"] for one in told["conditions"]}["Ready"] == "True"
+        conditions = {one["type"]: one["status"] for one in told["conditions"]}
+        assert (conditions["Ready"], conditions["PodScheduled"]) == ("True", "True")
         assert told["containerStatuses"][0]["ready"]
         assert "terminated" in told["initContainerStatuses"][0]["state"]
         assert up.summary().resources[GPU].allocated == 2

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fakehw_fleet.cluster.objects import ALLOCATED, stamp
+from fakehw_fleet.cluster.pods import SCHEDULED
 from fakekubelet.kubelet.pod_status import Phase
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def status_patch(
         status["conditions"] = [
             {"type": kind, "status": "True" if is_on else "False", "lastTransitionTime": stamp(now)}
             for kind, is_on in (
+                *(() if found["status"]["conditions"] else ((SCHEDULED, True),)),
                 ("PodReadyToStartContainers", is_running),
                 ("Initialized", True),
                 ("ContainersReady", is_running),

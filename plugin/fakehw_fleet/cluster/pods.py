@@ -13,6 +13,9 @@ PodKey = tuple[str, str]
 """Namespace and name."""
 
 _KEPT_STATUS: Final = ("phase", "startTime", "resourceClaimStatuses", "extendedResourceClaimStatus")
+SCHEDULED: Final = "PodScheduled"
+"""A condition that the scheduler sets, and a kubelet for a pod that came past it."""
+
 _ENDED: Final = (Phase.SUCCEEDED.value, Phase.FAILED.value)
 
 
@@ -41,7 +44,8 @@ def kept(found: Object) -> Object:
             "containers": [_kept_container(one) for one in spec.get("containers") or []],
         }
         | {key: spec[key] for key in ("resourceClaims",) if spec.get(key)},
-        "status": {key: status[key] for key in _KEPT_STATUS if key in status},
+        "status": {key: status[key] for key in _KEPT_STATUS if key in status}
+        | {"conditions": [one for one in status.get("conditions") or [] if one.get("type") == SCHEDULED]},
     }
 
 
