@@ -24,7 +24,7 @@ from fakehw_fleet.cluster.options import Options
 from fakehw_fleet.cluster.work import WorkQueue
 from fakekubelet.apiserver.faults import Fault
 from fakekubelet.apiserver.server import ApiServer
-from kubeapi import kubeconfig
+from kubeapi import errors, kubeconfig
 from tests.running import DEADLINE_S
 
 if TYPE_CHECKING:
@@ -379,6 +379,25 @@ async def test_leaving_takes_nodes_and_leases_along_and_nothing_else(api: ApiSer
     assert [node["metadata"]["name"] for node in api.all("nodes")] == ["their-node"]
     assert [lease["metadata"]["name"] for lease in api.all("leases")] == ["w-1-not"]
     assert api.find("pods", "p", "default") is not None, "pods are the cluster's own"
+
+
+async def test_a_lease_that_another_holds_is_left_alone_and_said(api: ApiServer, home: Path) -> None:
+    told: list[str] = []
+    theirs = api.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                         "metadata": {"name": "w-1", "namespace": "kube-node-lease"},
+                         "spec": {"holderIdentity": "somebody"}})  # fmt: skip  # one object
+    async with fleet(api, home, told=told):
+        await until(api, lambda: any("lease w-1 is another's: left alone" in line for line in told))
+        await until(api, lambda: api.find("leases", "w-2", "kube-node-lease"))
+    assert api.find("leases", "w-1", "kube-node-lease") == theirs
+
+
+async def test_without_the_right_to_look_a_fleet_does_not_begin(api: ApiServer, home: Path) -> None:
+    api.faults.play(Fault("error", code=403, resources=frozenset(("nodes",)), times=None))
+    with pytest.raises(errors.ForbiddenError):
+        async with fleet(api, home):
+            pass
+    assert not (home / "tree").exists()
 
 
 # An API server that is away, slow, or has too much to do.

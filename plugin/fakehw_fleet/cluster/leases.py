@@ -91,7 +91,10 @@ class Leases:
             try:
                 return _kept(await self._client.create(LEASES, wanted, namespace=objects.LEASE_NAMESPACE))
             except errors.ConflictError:
-                held = _kept(await self._client.get(LEASES, name, namespace=objects.LEASE_NAMESPACE))
+                found = await self._client.get(LEASES, name, namespace=objects.LEASE_NAMESPACE)
+                if not objects.is_lease_of(found, name):
+                    raise errors.ConflictError(409, "Foreign", f"lease {name} is another's: left alone") from None
+                held = _kept(found)
         wanted["metadata"]["resourceVersion"] = held["metadata"]["resourceVersion"]
         try:
             return _kept(await self._client.update(LEASES, wanted))

@@ -156,6 +156,13 @@ def lease(name: str, *, node_uid: str, now: float) -> Object:
     }
 
 
+def is_lease_of(found: Object, name: str) -> bool:
+    """Tell whether a lease was made for the node of this name, be it for its Node of a life before."""
+    owners = found["metadata"].get("ownerReferences") or []
+    is_nodes = all(owner.get("kind") == "Node" and owner.get("name") == name for owner in owners)
+    return is_nodes and (found.get("spec") or {}).get("holderIdentity") in (None, "", name)
+
+
 def _condition(kind: str, status: str, reason: str, message: str, now: float, since: float | None) -> Object:
     return {
         "type": kind,
