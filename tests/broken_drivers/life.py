@@ -108,3 +108,38 @@ class LeavesItsSockets(Sound):
 
     async def leave(self, servers: list[grpc.aio.Server]) -> None:
         os._exit(0)
+
+
+class NeverLosesADevice(Sound):
+    breaks: ClassVar = {"unplugged"}
+
+    def present(self) -> list[str]:
+        return list(self.devices)
+
+
+class LosesADeviceForGood(Sound):
+    breaks: ClassVar = {"plugged"}
+    was_gone = False
+
+    def present(self) -> list[str]:
+        now = super().present()
+        self.was_gone = self.was_gone or len(now) < len(self.devices)
+        return now if not self.was_gone else list(self.devices[:2])
+
+
+class ClearsAwayItsPredecessor(Sound):
+    breaks: ClassVar = {"takes-over"}
+
+    async def serve(self) -> list[grpc.aio.Server]:
+        for path in (*self.dir.glob("dra-*.sock"), *self.registration_socket.parent.glob(f"{self.name}-*")):
+            path.unlink()
+        return await super().serve()
+
+
+class TakesItsSuccessorAlong(Sound):
+    breaks: ClassVar = {"leaves-the-rest"}
+
+    async def leave(self, servers: list[grpc.aio.Server]) -> None:
+        await super().leave(servers)
+        for path in (*self.dir.glob("dra-*.sock"), *self.registration_socket.parent.glob(f"{self.name}-*")):
+            path.unlink()

@@ -68,12 +68,17 @@ class Sound(
     def is_broken(self, device: str) -> bool:
         return device == self.devices[0] and (self.state / "broken").exists()
 
+    def present(self) -> list[str]:
+        """Return the devices that are plugged in: the third one is not while a file says so."""
+        gone = (self.state / "unplugged").exists()
+        return [device for index, device in enumerate(self.devices) if not gone or index != 2]
+
     def slice_spec(self, generation: int) -> dict[str, Any]:
         return {
             "driver": self.name,
             "nodeName": self.node,
             "pool": {"name": self.node, "generation": generation, "resourceSliceCount": 1},
-            "devices": [self.slice_device(device) for device in self.devices],
+            "devices": [self.slice_device(device) for device in self.present()],
         }
 
     def slice_device(self, device: str) -> dict[str, Any]:
@@ -236,7 +241,7 @@ class Sound(
 
     def health(self) -> health.NodeWatchResourcesResponse:
         response = health.NodeWatchResourcesResponse()
-        for device in self.devices:
+        for device in self.present():
             broken = self.is_broken(device)
             entry = response.devices.add(health=2 if broken else 1, message="it is broken" if broken else "")
             entry.device.pool_name, entry.device.device_name = self.node, device

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kubeapi import kubeconfig
 from kubeapi.access import Access
 from tests.fidelity_dra.api import Api
+from tests.fidelity_dra.driver import StubDriver
+from tests.fidelity_dra.node import Node
 
 NAMESPACE = "fakehw-fidelity"
 RELEASE = os.environ.get("FIDELITY_MODE") or "1.36"
@@ -45,6 +48,47 @@ async def api(request: pytest.FixtureRequest) -> AsyncIterator[Api]:
             yield made
         finally:
             await made.close()
+
+
+@pytest.fixture(params=["fake", real])
+async def node(request: pytest.FixtureRequest) -> AsyncIterator[Node]:
+    tag = f"f{os.getpid()}x{next(_numbers)}"
+    if request.param == "fake":
+        from tests.fidelity_dra.fake import fake_node
+
+        async with fake_node(request.getfixturevalue("short_dir"), RELEASE, NAMESPACE, tag) as played:
+            yield played
+    else:
+        from tests.fidelity_dra.real import real_node
+
+        async with real_node(NAMESPACE, tag) as served:
+            yield served
+
+
+@pytest.fixture
+async def make_driver(node: Node) -> AsyncIterator[Callable[..., Awaitable[StubDriver]]]:
+    """Start drivers; `starts=False` leaves that to the test. Pods go before they do."""
+    made: list[StubDriver] = []
+
+    async def make(*, starts: bool = True, same: StubDriver | None = None, **fields: Any) -> StubDriver:
+        name = f"d{len(made)}.{node.api.tag}.example.com" if same is None else same.name
+        driver = StubDriver(node.places, name, pool=node.name, **fields)
+        made.append(driver)
+        if starts:
+            await driver.start()
+            await node.until(lambda: _answer(any(notice.plugin_registered for notice in driver.notices)))
+        return driver
+
+    yield make
+    for driver in made:
+        driver.behaviors.clear()
+    await node.clean()
+    for driver in made:
+        await driver.stop()
+
+
+async def _answer(value: bool) -> bool:
+    return value
 
 
 ANSWERS = Path(__file__).with_name("answers.json")

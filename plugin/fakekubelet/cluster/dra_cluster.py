@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import yaml
 
+from fakekubelet import clock as fakekubelet_clock
 from fakekubelet.apiserver import server
 from fakekubelet.cluster import claim_allocation, extended_claims, process
 from fakekubelet.dra import cdi, preparation
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 T = TypeVar("T")
 CLAIMS: Final = "resource.k8s.io/v1"
+SCHEDULER: Final = "default-scheduler"
+"""Whose pods are scheduled; those of others wait until somebody binds them."""
 RETRY_S: Final = 1.0
 """How soon a pod that could not be prepared is tried again; a kubelet takes its time, about ten times as long."""
 
@@ -35,7 +38,9 @@ RETRY_S: Final = 1.0
 class DraNode:
     """One node and the places that its driver needs to know."""
 
-    def __init__(self, root: Path, name: str, api: server.ApiServer, release: str) -> None:
+    def __init__(
+        self, root: Path, name: str, api: server.ApiServer, release: str, time_source: fakekubelet_clock.Clock | None
+    ) -> None:
         self.name = name
         self.plugins_registry = root / "reg"
         self.state_dir = root / "state"
@@ -47,6 +52,7 @@ class DraNode:
             plugins_registry=self.plugins_registry,
             mode=release,
             node_status_period_s=None,
+            clock=time_source,
             api=api,
             cdi_dirs=[self.cdi_dir],
         )
@@ -55,16 +61,26 @@ class DraNode:
 class DraCluster:
     """Nodes and pods, as an async context manager."""
 
-    def __init__(self, node_names: Sequence[str] = ("kind-worker", "kind-worker2"), *, release: str = "1.36") -> None:
+    def __init__(
+        self,
+        node_names: Sequence[str] = ("kind-worker", "kind-worker2"),
+        *,
+        release: str = "1.36",
+        clock: fakekubelet_clock.Clock | None = None,
+    ) -> None:
+        """Describe one; *clock* is that of its kubelets, and of what tries again."""
         self.api = server.ApiServer(release)
         self.nodes: dict[str, DraNode] = {}
         self.events: dict[str, list[str]] = {}
         """Pod → the messages of its events, without repetitions in a row."""
         self._node_names = tuple(node_names)
         self._release = release
+        self._clock = clock
         self._outputs: dict[str, list[process.Process]] = {}
         self._pods: dict[str, asyncio.Task[None]] = {}
         self._stale = asyncio.Event()
+        self._closing = asyncio.Event()
+        """What cannot be unprepared is not tried again then: its driver may have gone before."""
         self._life = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -76,7 +92,7 @@ class DraCluster:
             self.api.write_kubeconfig(self.kubeconfig)
             for number, name in enumerate(self._node_names):
                 self.api.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-                node = self.nodes[name] = DraNode(root / str(number), name, self.api, self._release)
+                node = self.nodes[name] = DraNode(root / str(number), name, self.api, self._release, self._clock)
                 for directory in (node.cdi_dir, node.state_dir, node.plugins_registry):
                     directory.mkdir(parents=True)
                 await life.enter_async_context(node.kubelet)
@@ -131,7 +147,8 @@ class DraCluster:
                 if pod["metadata"].get("deletionTimestamp"):
                     continue
                 if not pod["spec"].get("nodeName"):
-                    self._schedule(pod)
+                    if pod["spec"].get("schedulerName") == SCHEDULER:
+                        self._schedule(pod)
                 else:
                     self._evict_from_tainted(pod)
             for pod in self.api.all("pods"):
@@ -265,7 +282,7 @@ class DraCluster:
                     break
                 except (preparation.PreparationError, cdi.CdiError) as error:
                     self._note(pod, str(error))
-                    await asyncio.sleep(RETRY_S)
+                    await self._pause(pod)
             else:
                 return
             for container in pod["spec"]["containers"]:
@@ -296,7 +313,9 @@ class DraCluster:
                 break
             except preparation.PreparationError as error:
                 self._note(pod, str(error))
-                await asyncio.sleep(RETRY_S)
+                if self._closing.is_set():
+                    break
+                await self._pause(pod)
         uid = pod["metadata"]["uid"]
         for claim in self._claims_of(pod):
             if any(owner["uid"] == uid for owner in claim["metadata"].get("ownerReferences", [])):
@@ -305,6 +324,20 @@ class DraCluster:
             users = [one for one in claim["status"].get("reservedFor", []) if one["uid"] != uid]
             self._write(claim, {"reservedFor": users, "allocation": claim["status"]["allocation"]} if users else {})
 
+    async def _pause(self, pod: Object) -> None:
+        """Wait until something is tried again, or until the cluster ends."""
+        time_source = self.nodes[pod["spec"]["nodeName"]].kubelet.clock
+        waiting = [
+            asyncio.create_task(fakekubelet_clock.sleep(time_source, RETRY_S), name="retry"),
+            asyncio.create_task(self._closing.wait(), name="end"),
+        ]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
     def _is_ending(self, pod: Object) -> bool:
         now = self.api.find("pods", pod["metadata"]["name"], pod["metadata"]["namespace"])
         is_other = now is None or now["metadata"]["uid"] != pod["metadata"]["uid"]
@@ -312,6 +345,7 @@ class DraCluster:
 
     async def _end_pods(self) -> None:
         tasks = list(self._pods.values())
+        self._closing.set()
         for pod in self.api.all("pods"):
             with contextlib.suppress(Exception):
                 self.api.delete("pods", pod["metadata"]["name"], pod["metadata"]["namespace"], grace_s=1)

@@ -118,6 +118,8 @@ def parser() -> Parser:
     add("--resources", default="", metavar="NAME,...", help="what the plugin is to register (default: what it does)")
     add("--break", dest="break_", metavar="CMD", help="shell command that makes a device unhealthy")
     add("--mend", metavar="CMD", help="shell command that makes it healthy again")
+    add("--unplug", metavar="CMD", help="dra: shell command that takes a device away")
+    add("--plug", metavar="CMD", help="dra: shell command that puts it back")
     add(
         "--kubelet",
         choices=[str(mode) for mode in Mode],
@@ -211,6 +213,8 @@ def _driver_settings(given: argparse.Namespace, root: Path) -> dra_settings.Sett
         driver=given.driver,
         break_command=given.break_,
         mend_command=given.mend,
+        unplug_command=given.unplug,
+        plug_command=given.plug,
         is_brief=given.brief,
         mode=given.kubelet,
         limits=dataclasses.replace(dra_settings.Limits(), **_limits(given, _DRA_LIMITS)),
@@ -338,8 +342,11 @@ def _main(arguments: Sequence[str] | None) -> int:
             return 0
         if not given.command and given.plugin_dir is None:
             raise UsageError("give a COMMAND after --, or --plugin-dir for a plugin that runs already")
-        if bool(given.mend) and not given.break_:
-            raise UsageError("--mend needs --break")
+        for undo, do in (("mend", "break"), ("plug", "unplug")):
+            if getattr(given, undo) and not getattr(given, "break_" if do == "break" else do):
+                raise UsageError(f"--{undo} needs --{do}")
+        if given.unplug and not is_dra:
+            raise UsageError("--unplug is for --api dra")
         plugin_dir = given.plugin_dir
         _check_reports(given)
         if given.private_mount:

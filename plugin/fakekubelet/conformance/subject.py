@@ -50,6 +50,8 @@ class Subject:
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
         self._waiting: asyncio.Task[None] | None = None
+        self.around: Callable[[Sequence[str]], Sequence[str]] = lambda command: command
+        """Puts something around the command, from the next start on."""
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self.on_exit: Callable[[], None] = lambda: None
 
@@ -83,7 +85,7 @@ class Subject:
         command = list(self._settings.command)
         for name, path in places.items():
             command = [word.replace(f"{{{name.lower()}}}", path) for word in command]
-        self._process = await execute(command, {**os.environ, **places}, self._output)
+        self._process = await execute(self.around(command), {**os.environ, **places}, self._output)
         self._waiting = asyncio.create_task(self._wait(self._process), name=f"plugin {self._process.pid}")
 
     async def terminate(self, timeout_s: float) -> bool:

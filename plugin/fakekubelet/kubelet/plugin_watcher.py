@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import os
 import stat
@@ -50,6 +51,19 @@ class RegistrationFailedError(Exception):
 def authority_of(socket_path: Path) -> str:
     """Return the `:authority` that the kubelet sends to a registration socket: the encoded path (contract PW-8)."""
     return urllib.parse.quote(bytes(socket_path), safe=_AUTHORITY_SAFE)
+
+
+def new_inotify() -> inotify_simple.INotify:
+    """Return an inotify instance; OSError, with the setting's name where it is that that allows no more."""
+    try:
+        return inotify_simple.INotify()
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        why = (
+            "no more inotify instances for this user, or no more open files (fs.inotify.max_user_instances, ulimit -n)"
+        )
+        raise OSError(error.errno, why) from error
 
 
 class DriverTable(Protocol):
@@ -111,7 +125,7 @@ class PluginWatcher:
             if self._look_every_s is not None:
                 await asyncio.gather(self._look(self._look_every_s), self._follow())
             loop = asyncio.get_running_loop()
-            with contextlib.closing(inotify_simple.INotify()) as inotify:
+            with contextlib.closing(new_inotify()) as inotify:
                 loop.add_reader(inotify.fileno(), self._read, inotify)
                 try:
                     self._walk(inotify, self._directory)

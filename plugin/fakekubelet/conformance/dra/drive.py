@@ -91,6 +91,12 @@ async def unprepare(
     return await _call(client, purpose, "NodeUnprepareResources", claims, limit_s)
 
 
+def not_registered(purpose: str, method: str, claims: Sequence[v1.Claim]) -> evidence.Exchange:
+    """Return what there is to note where nobody can be called."""
+    uids = tuple(claim.uid for claim in claims)
+    return evidence.Exchange(purpose, method, uids, None, "the driver is not registered any more")
+
+
 async def _call(
     client: DriverClient, purpose: str, method: str, claims: Sequence[v1.Claim], limit_s: float
 ) -> evidence.Exchange:

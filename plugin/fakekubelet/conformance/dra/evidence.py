@@ -83,6 +83,34 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Hotplug:
+    """A device was taken away and put back by the commands given; seconds until the slices said so."""
+
+    device: DeviceKey | None = None
+    gone_s: float | None = None
+    back_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rollover:
+    """A second instance was started beside the first, and the first was ended."""
+
+    endpoints: tuple[str, ...] = ()
+    """Of the first and of the second; one if both have the same, or the second never registered."""
+    registered_s: float | None = None
+    exit_code: int | None = None
+    """Set if the second one ended instead."""
+    old_gone: str = ""
+    """What the first has lost when the second came."""
+    said: str | None = None
+    """What was wrong with the second one's answer for the first one's claim; empty: nothing; None: not asked."""
+    is_same: bool = False
+    taken: tuple[str, ...] = ()
+    """What the first one took with it when it ended: sockets of the second, slices."""
+    ended_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Comeback:
     """How the driver came back after something was done to it."""
 
@@ -143,8 +171,12 @@ class Evidence:
     """From one message to the next while nothing happened; None if none came for as long as the last is believed."""
     health_timeout_s: float = 30.0
     change: Change | None = None
+    hotplug: Hotplug | None = None
+    rollover: Rollover | None = None
     comebacks: dict[str, Comeback] = dataclasses.field(default_factory=dict)
     stop: Stop | None = None
+    has_new_boot_id: bool = False
+    """Whether the driver could see by the kernel's boot id that the machine was rebooted."""
     output: str = ""
 
     @property

@@ -81,4 +81,26 @@ def _not_taken_back(change: Change) -> list[str]:
     return faults
 
 
-CHECKS = (complete_health, health_in_time, break_in_slices, break_in_health, mended)
+@verdict.check("SL-3", "SL-4")
+def unplugged(seen: Evidence) -> Result:
+    """Takes a device out of its slices, or taints it, when it is unplugged, in time"""
+    if seen.hotplug is None:
+        return verdict.unjudged("no --unplug command was given")
+    if seen.hotplug.gone_s is None:
+        return verdict.broken(f"nothing within {seen.settings.limits.change_s:g} s of the --unplug command")
+    return verdict.kept(f"after {seen.hotplug.gone_s * 1000:.0f} ms")
+
+
+@verdict.check("SL-3", "SL-4")
+def plugged(seen: Evidence) -> Result:
+    """Publishes a device that is plugged in again, in time"""
+    if seen.hotplug is None or seen.settings.plug_command is None:
+        return verdict.unjudged("no --plug command was given")
+    if seen.hotplug.gone_s is None:
+        return verdict.unjudged("it was never seen to be gone")
+    if seen.hotplug.back_s is None:
+        return verdict.broken(f"nothing within {seen.settings.limits.change_s:g} s of the --plug command")
+    return verdict.kept(f"after {seen.hotplug.back_s * 1000:.0f} ms")
+
+
+CHECKS = (complete_health, health_in_time, break_in_slices, break_in_health, mended, unplugged, plugged)

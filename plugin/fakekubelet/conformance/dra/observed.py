@@ -12,6 +12,7 @@ import inotify_simple
 
 from fakekubelet.apiserver import kinds, store
 from fakekubelet.dra import cdi
+from fakekubelet.kubelet import plugin_watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +132,7 @@ class CdiWatch:
         """Names of specs that were written under their own name."""
         self.arrived = 0
         """How many specs came, by whatever way."""
-        self._inotify = inotify_simple.INotify()
+        self._inotify = plugin_watcher.new_inotify()
         flags = inotify_simple.flags
         self._inotify.add_watch(directory, flags.MODIFY | flags.MOVED_TO | flags.CREATE)
         asyncio.get_running_loop().add_reader(self._inotify.fileno(), self.look)

@@ -12,13 +12,14 @@ A driver that does not come back is started again, so that one fault does not hi
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
 from fakekubelet.apiserver.server import ApiServer
-from fakekubelet.conformance import subject
+from fakekubelet.conformance import reboot, subject
 from fakekubelet.conformance.dra import drive, evidence, observed
 from fakekubelet.conformance.dra.settings import NODE_NAME
 from fakekubelet.dra import cdi
@@ -28,6 +29,7 @@ from kubeletapi.dra.v1 import api_pb2 as v1
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fakekubelet.conformance.dra.settings import Settings
     from fakekubelet.dra.driver_client import DriverClient
@@ -150,6 +152,9 @@ class Procedure:
         if self._settings.break_command is not None and self._slices.devices():
             self._progress("a device is broken and mended")
             await self._break_and_mend()
+        if self._settings.unplug_command is not None and self._slices.devices():
+            self._progress("a device is unplugged and plugged in")
+            await self._unplug_and_plug()
         await self._wait_for_health()
         seen.own_deletions = list(self._slices.deleted)
         if self._driver.is_running:
@@ -159,6 +164,8 @@ class Procedure:
     async def _ask_services(self) -> None:
         """Call what the driver says it serves (contract DRA-4)."""
         client = self._client()
+        if client is None:
+            return
         for service in self.seen.info.supported_versions:
             if service in (constants.V1, constants.V1BETA1):
                 self.seen.services[service] = await client.ask(service)
@@ -238,14 +245,22 @@ class Procedure:
 
     async def _prepare(self, purpose: str, claims: list[Any], *, runtime: bool = False) -> evidence.Exchange:
         """Call, and with *runtime* see what a runtime makes of the ids in the answer for the first claim."""
-        exchange = await drive.prepare(self._client(), purpose, claims, self._limits.reply_s)
+        client = self._client()
+        if client is None:
+            exchange = drive.not_registered(purpose, "NodePrepareResources", claims)
+        else:
+            exchange = await drive.prepare(client, purpose, claims, self._limits.reply_s)
         self.seen.exchanges.append(exchange)
         if runtime and exchange.first is not None and not exchange.first.error:
             self._inject(purpose, exchange.first)
         return exchange
 
     async def _unprepare(self, purpose: str, claims: list[Any]) -> evidence.Exchange:
-        exchange = await drive.unprepare(self._client(), purpose, claims, self._limits.reply_s)
+        client = self._client()
+        if client is None:
+            exchange = drive.not_registered(purpose, "NodeUnprepareResources", claims)
+        else:
+            exchange = await drive.unprepare(client, purpose, claims, self._limits.reply_s)
         self.seen.exchanges.append(exchange)
         return exchange
 
@@ -324,6 +339,30 @@ class Procedure:
         self.seen.change = evidence.Change(
             key, slice_broken_s, said, health_broken_s, slice_mended_s, health_mended_s, has_health
         )
+
+    async def _unplug_and_plug(self) -> None:
+        settings, limit = self._settings, self._limits.change_s
+        before = self._slices.devices()
+        free = {key for key, device in before.items() if not _keeps_away(device)}
+        began = time.monotonic()
+        assert settings.unplug_command is not None
+        await subject.run_hook(settings.unplug_command, settings)
+
+        def gone() -> evidence.DeviceKey | None:
+            now = self._slices.devices()
+            return next((key for key in sorted(free) if key not in now or _keeps_away(now[key])), None)
+
+        gone_s = back_s = None
+        if await self._onlooker.until(lambda: bool(self._slices.devices()) and gone() is not None, limit):
+            gone_s = time.monotonic() - began
+        key = gone()
+        if settings.plug_command is not None:
+            again = time.monotonic()
+            await subject.run_hook(settings.plug_command, settings)
+            if key is not None and await self._onlooker.until(lambda: gone() is None, limit):
+                back_s = time.monotonic() - again
+            self.seen.slice_problems["after a device was plugged in"] = self._slices.problem()
+        self.seen.hotplug = evidence.Hotplug(key, gone_s, back_s)
 
     # -- ends and new lives -------------------------------------------------------------------------------------------
 
@@ -405,15 +444,85 @@ class Procedure:
         self._progress("the machine reboots")
         await self._driver.kill()
         self._dra.forget_boot()
+        seen.has_new_boot_id = self._change_boot_id()
         for path in observed.sockets(self._settings):
             path.unlink()
         began = time.monotonic()
         await self._driver.start()
         if await self._registered(began, self._limits.start_s):
             await self._onlooker.until(lambda: self._dra.drivers.is_usable(seen.driver), self._limits.recovery_s)
-            await self._prepare("after a reboot", [drive.told(claim)], runtime=True)
+            after = await self._prepare("after a reboot", [drive.told(claim)], runtime=True)
+            if after.first is not None and not after.first.error:
+                self._progress("a second instance is started, and the first one ended")
+                await self._roll_over(claim, after)
+                if not self._dra.drivers.is_usable(seen.driver) and not await self._revive():
+                    return
             await self._unprepare("of a dead process", [drive.told(claim)])
             self._look_for_left_files([claim["metadata"]["uid"]])
+
+    async def _roll_over(self, claim: Any, before: evidence.Exchange) -> None:
+        """Do what a rolling update of a DaemonSet does (contract DRA-REG-9), if each instance has its own sockets."""
+        seen, drivers = self.seen, self._dra.drivers
+        endpoints = {arrival.endpoint for arrival in self._dra.arrivals if arrival.name == seen.driver}
+        if len(endpoints) < 2:  # three lives by now
+            seen.rollover = evidence.Rollover(tuple(map(str, endpoints)))
+            return
+        first = drivers.clients(seen.driver)[-1].endpoint
+        since, slices = time.monotonic(), {one["metadata"]["name"] for one in self._slices.all()}
+        old, self._driver = self._driver, subject.Subject(self._settings)
+        self._driver.around, self._driver.on_exit = old.around, self._onlooker.wake
+        try:
+            await self._driver.start()
+            came = await self._registered(since, self._limits.start_s)
+            clients = [client for client in drivers.clients(seen.driver) if client.endpoint != first]
+            registered_s = time.monotonic() - since if came and clients else None
+            exit_code = None if self._driver.is_running else self._driver.exit_code
+            rollover = evidence.Rollover((str(first), "another"), registered_s, exit_code)
+            if registered_s is not None:
+                rollover = await self._hand_over(rollover, old, first, slices, claim, before)
+            seen.rollover = rollover
+        finally:
+            if not self._driver.is_running or seen.rollover is None or seen.rollover.registered_s is None:
+                await self._driver.close()
+                self._driver = old
+            else:
+                await old.close()
+
+    async def _hand_over(
+        self, rollover: evidence.Rollover, old: subject.Subject, first: Path, slices: set[str], claim: Any,
+        before: evidence.Exchange,
+    ) -> evidence.Rollover:  # fmt: skip  # what was before
+        """Ask the second instance for the first one's claim, end the first, and see what it takes with it."""
+        drivers, driver = self._dra.drivers, self.seen.driver
+        await asyncio.sleep(_LOOK_S)  # a newcomer may clear away what it takes for left over
+        known = [client for client in drivers.clients(driver) if client.endpoint == first]
+        old_gone = "" if known and first.exists() else "the first one's sockets are gone though it still runs"
+        exchange = await self._prepare("by a second instance", [drive.told(claim)])
+        own = {path for path in observed.sockets(self._settings) if path.is_relative_to(self._settings.root)}
+        began = time.monotonic()
+        in_time = await old.terminate(self._limits.stop_s)
+        await asyncio.sleep(_LOOK_S)
+        left = observed.sockets(self._settings)
+        second = [client.endpoint for client in drivers.clients(driver) if client.endpoint != first]
+        taken = [f"the newer one's socket {path.name}" for path in second if path not in left and path in own]
+        taken += [] if drivers.is_usable(driver) else ["the connection to the newer one"]
+        now = {one["metadata"]["name"] for one in self._slices.all()}
+        taken += [f"slice {name}" for name in sorted(slices - now)] if not self._slices.devices() else []
+        same = (
+            exchange.first is not None and before.first is not None and exchange.first.devices == before.first.devices
+        )
+        return dataclasses.replace(
+            rollover, old_gone=old_gone, said=exchange.said(), is_same=same, taken=tuple(taken),
+            ended_s=time.monotonic() - began if in_time else None,
+        )  # fmt: skip  # what was seen
+
+    def _change_boot_id(self) -> bool:
+        """Have the driver started on what seems a rebooted machine from now on; tell whether that can be had."""
+        place = self._settings.root
+        if reboot.with_new_boot_id(["true"], place) is None:
+            return False
+        self._driver.around = lambda command: reboot.with_new_boot_id(command, place) or command
+        return True
 
     # -- what is there ------------------------------------------------------------------------------------------------
 
@@ -443,8 +552,10 @@ class Procedure:
         exit_code = None if self._driver.is_running else self._driver.exit_code
         return evidence.Comeback(time.monotonic() - began if came else None, exit_code, "" if came else missing)
 
-    def _client(self) -> DriverClient:
-        return self._dra.drivers.get(self.seen.driver)
+    def _client(self) -> DriverClient | None:
+        """Return the connection to call by; None if the driver has taken its registration back."""
+        known = self._dra.drivers
+        return known.get(self.seen.driver) if self.seen.driver in known.names else None
 
 
 def _keeps_away(device: dict[str, Any]) -> bool:

@@ -70,6 +70,10 @@ def cdi_after_reboot(seen: Evidence) -> Result:
     if exchange.said():
         return verdict.broken(verdict.start_of(exchange.said(), 200))
     if "after a reboot" in seen.cdi_unresolvable:
+        if not seen.has_new_boot_id:
+            return verdict.unjudged(
+                "they were not; but the boot id was the old one, for want of root: it may look at that"
+            )
         return verdict.broken(seen.cdi_unresolvable["after a reboot"])
     edits = seen.cdi_edits.get("after a reboot")
     return verdict.kept(f"{len(edits)} id(s) injected") if edits else verdict.unjudged("no answer had a CDI id")
@@ -104,7 +108,41 @@ def removes_sockets(seen: Evidence) -> Result:
     return verdict.judged([f"{name} is left" for name in seen.stop.sockets_left], "none is left")
 
 
+@verdict.check("DRA-1", "DRA-6", "DRA-REG-9")
+def takes_over(seen: Evidence) -> Result:
+    """Started beside an instance that runs, registers too, and answers for that one's claims as that did"""
+    rollover = seen.rollover
+    if rollover is None:
+        return _NOT_TRIED
+    if len(rollover.endpoints) < 2 and rollover.endpoints:
+        return verdict.unjudged("all its instances use one socket: it does not mean to be updated so")
+    if rollover.registered_s is None:
+        why = "no registration" if rollover.exit_code is None else f"it ended with status {rollover.exit_code}"
+        return verdict.broken(f"the second instance: {why}")
+    if rollover.old_gone:
+        return verdict.broken(rollover.old_gone)
+    if rollover.said:
+        return verdict.broken(verdict.start_of(rollover.said, 200))
+    if rollover.said is None:
+        return verdict.unjudged("there was no claim to ask for")
+    if not rollover.is_same and same_answer_after_kill(seen).verdict is verdict.Verdict.BROKEN:
+        return verdict.unjudged("its answers are others after each start")
+    faults = [] if rollover.is_same else ["another answer than that of the first instance"]
+    return verdict.judged(faults, f"after {rollover.registered_s:.1f} s, with the same answer")
+
+
+@verdict.check("DRA-8", "DRA-REG-9")
+def leaves_the_rest(seen: Evidence) -> Result:
+    """Ended beside a newer instance, leaves that one's sockets and the slices as they are"""
+    rollover = seen.rollover
+    if rollover is None or rollover.registered_s is None:
+        return _NOT_TRIED
+    if rollover.ended_s is None:
+        return verdict.unjudged("it did not end by itself")
+    return verdict.judged([f"{what} is gone with it" for what in rollover.taken], "nothing is gone with it")
+
+
 CHECKS = (
     survives_kubelet_restart, republishes, survives_lost_watch, health_again, survives_kill, same_answer_after_kill,
-    cdi_after_reboot, unprepares_for_the_dead, stops_cleanly, removes_sockets,
+    cdi_after_reboot, unprepares_for_the_dead, takes_over, leaves_the_rest, stops_cleanly, removes_sockets,
 )  # fmt: skip  # in the order of the report

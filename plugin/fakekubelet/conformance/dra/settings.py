@@ -49,6 +49,10 @@ class Settings:
     """Its name; empty: the first that registers. With a name its directory is made, as a DaemonSet's mount would."""
     break_command: str | None = None
     mend_command: str | None = None
+    unplug_command: str | None = None
+    """Shell command that takes a device away."""
+    plug_command: str | None = None
+    """Shell command that puts it back."""
     is_brief: bool = False
     mode: str = "1.36"
     limits: Limits = dataclasses.field(default_factory=Limits)
