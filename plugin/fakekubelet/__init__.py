@@ -28,17 +28,20 @@ if TYPE_CHECKING:
     from fakekubelet.blocking import Blocking
     from fakekubelet.clock import ManualClock, RealClock
     from fakekubelet.cluster.cluster import LocalCluster
+    from fakekubelet.fake_dra_node import FakeDraNode
     from fakekubelet.fake_node import FakeNode
     from fakekubelet.kubelet.kubelet import FakeKubelet
     from fakekubelet.kubelet.mode import Mode
     from fakekubelet.stub_plugin import StubPlugin
 
 __all__ = [
-    "Blocking", "FakeKubelet", "FakeNode", "LocalCluster", "ManualClock", "Mode", "RealClock", "StubPlugin", "pod",
+    "Blocking", "FakeDraNode", "FakeKubelet", "FakeNode", "LocalCluster", "ManualClock", "Mode", "RealClock",
+    "StubPlugin", "pod",
 ]  # fmt: skip  # one list
 
 _HOMES: Final = {
     "Blocking": "blocking",
+    "FakeDraNode": "fake_dra_node",
     "FakeKubelet": "kubelet.kubelet",
     "FakeNode": "fake_node",
     "LocalCluster": "cluster.cluster",

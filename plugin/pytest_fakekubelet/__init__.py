@@ -1,4 +1,4 @@
-"""The fixtures that pytest has as soon as the package is installed: `fake_kubelet`, `fake_node` and `socket_dir`.
+"""The fixtures that pytest has with the package: `fake_kubelet`, `fake_node`, `fake_dra_node` and `socket_dir`.
 
 Every run of pytest loads this module, whatever it tests, so it is alone in a package whose name nobody else has and
 imports nothing: the fake kubelet, and gRPC with it, is loaded by the first test that asks for one, and what is broken
@@ -62,6 +62,12 @@ def fake_node(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
+def fake_dra_node(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Give an API server and a kubelet with its DRA half, both up, and all that a driver needs; extra `apiserver`."""
+    yield from _face(request, "dra_node", _dra_node)
+
+
+@pytest.fixture
 def _fakekubelet_loop() -> Iterator[Any]:
     """Run one event loop in a thread, for all that one test waits for."""
     from fakekubelet import blocking
@@ -80,6 +86,12 @@ def _node(directory: Path) -> Any:
     import fakekubelet
 
     return fakekubelet.FakeNode(directory)
+
+
+def _dra_node(directory: Path) -> Any:
+    import fakekubelet
+
+    return fakekubelet.FakeDraNode(directory)
 
 
 def _face(request: pytest.FixtureRequest, what: str, make: Callable[[Path], Any]) -> Iterator[Any]:
@@ -136,7 +148,7 @@ def _async_fixtures(runner: str, fixture: Callable[..., Callable[..., Any]]) -> 
         return running
 
     found = types.ModuleType(f"fakekubelet_{runner}")
-    for what, make in (("kubelet", _kubelet), ("node", _node)):
+    for what, make in (("kubelet", _kubelet), ("node", _node), ("dra_node", _dra_node)):
         for scope in _LOOP_SCOPES:
             name = f"_{runner}_{what}_{scope}"
             setattr(found, name, fixture(loop_scope=scope)(serve(make, name)))

@@ -718,3 +718,48 @@ async def test_hl_1_a_driver_without_health_serves_claims_all_the_same(node: Nod
 
     await node.runs(pod)
     await node.until(healths(node, pod, ("Unknown", "")))
+
+
+async def test_dra_15_one_driver_of_two_that_fails_to_unprepare_holds_the_pod(node: Node, make_driver: Make) -> None:
+    good, bad = await make_driver(), await make_driver()
+    claims = [await node.claim(driver.name.partition(".")[0], drivers=(driver.name,)) for driver in (good, bad)]
+    pod = await node.pod(*claims)
+    await node.runs(pod)
+    bad.behaviors[UNPREPARE] = Fails(times=1)
+    await node.delete(pod)
+
+    assert len(bad.asked(UNPREPARE)) == 2
+    assert len(good.asked(UNPREPARE)) >= 1
+
+
+async def test_dra_8_slices_of_a_driver_that_registers_and_never_serves_are_wiped(
+    node: Node, make_driver: Make
+) -> None:
+    driver = await make_driver(starts=False)
+    await driver.register()
+    await node.until(notified(driver))
+    own = await node.slice(driver.name)
+
+    await node.lasts(own, until_gone=True)
+
+
+async def test_dra_prep_9_the_share_of_a_device_is_noted(node: Node, make_driver: Make) -> None:
+    driver = await make_driver()
+    share = "0a1b2c3d-4e5f-4071-8293-a4b5c6d7e8f9"
+
+    async def with_share(request: Any) -> Any:
+        answer = driver.prepared(request)
+        for entry in answer.claims.values():
+            entry.devices[0].share_id = share
+        return answer
+
+    driver.behaviors[PREPARE] = with_share
+    driver.say(gem_1=(2, "shared and broken"))
+    claim = await node.claim(drivers=(driver.name,))
+    pod = await node.pod(claim)
+    await node.runs(pod)
+
+    entry = noted(node, claim)
+    assert entry is not None
+    assert entry["DriverState"][driver.name]["Devices"][0]["ShareID"] == share
+    await node.until(healths(node, pod, ("Unhealthy", "shared and broken")))
