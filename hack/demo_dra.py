@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 import tempfile
 import time
@@ -193,7 +194,11 @@ class Story:
 
 
 async def demo() -> None:
-    """Bring everything up, tell the story, take it down."""
+    """Bring everything up, tell the story, take it down; that too if it is ended in the middle."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):  # Ctrl-C does the same by itself
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with tempfile.TemporaryDirectory(prefix="fakehw-demo-") as directory:
         place = Path(directory)
         root = place / "tree"
@@ -217,6 +222,8 @@ def main() -> int:
     except (RuntimeError, TimeoutError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         return 130
     return 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 
-from tests.broken_plugins import calls, lists, recovery, registration, sound
+from tests.broken_plugins import calls, lists, recovery, registration, sound, watched
 
 EVERY: dict[str, type[sound.Sound]] = {"Sound": sound.Sound} | {
     name: kind
-    for module in (registration, lists, calls, recovery)
+    for module in (registration, lists, calls, recovery, watched)
     for name, kind in inspect.getmembers(module, inspect.isclass)
     if issubclass(kind, sound.Sound) and not name.startswith("_")
 }

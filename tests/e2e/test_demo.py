@@ -56,6 +56,31 @@ def test_the_demo_by_dra_tells_the_same_story() -> None:
     assert any("taint myplugin.io/unhealthy=over-temperature:NoSchedule" in line for line in lines)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_demo_by_dra_that_is_ended_in_the_middle_leaves_nothing_behind(number: signal.Signals) -> None:
+    command = [sys.executable, str(REPOSITORY / "hack" / "demo_dra.py")]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRON, cwd=REPOSITORY, start_new_session=True
+    )
+    assert process.stdout is not None
+    said = ""
+    async with asyncio.timeout(90):
+        while "dp1-2    Running" not in said:
+            line = await process.stdout.readline()
+            assert line, said
+            said += line.decode()
+        process.send_signal(number)
+        out, errors = await process.communicate()
+
+    assert process.returncode != 0
+    assert "Traceback" not in errors.decode()
+    scratch = re.search(r"/tmp/fakehw-demo-\w+", said)
+    assert scratch
+    assert not Path(scratch[0]).exists()
+    assert not running.commands_with(scratch[0])
+    assert "all of it happened" not in said + out.decode()
+
+
 def test_the_demo_tells_the_seeds_story(transcript: str) -> None:
     lines = [line.strip() for line in transcript.splitlines()]
 

@@ -49,6 +49,8 @@ heartbeat has to be heard on a busy machine, too: its quiet is longer."""
 
 IN_ITS_FIRST_LIFE = {name for name, kind in EVERY.items() if kind.__module__.rpartition(".")[2] != "recovery"} - {
     "Sound",
+    "Watched",
+    "WatchedAndLeft",
     "DiesOfAnUnknownDevice",
     "ReusesItsSocketName",
 }
@@ -56,7 +58,7 @@ IN_ITS_FIRST_LIFE = {name for name, kind in EVERY.items() if kind.__module__.rpa
 
 AT_ITS_END = {
     "DiesOfAnUnknownDevice", "DiesOfSIGTERM", "EmptiesItsListWhenItEnds", "EndsWithStatusOne", "GivesUpWithoutAKubelet",
-    "IgnoresSIGTERM", "KeepsALockFile", "LeavesItsSocket",
+    "IgnoresSIGTERM", "KeepsALockFile", "WatchedAndLeft", "LeavesItsSocket",
 }  # fmt: skip  # one list
 """Faults that show when that life ends, or before it has begun: what comes after is not tried."""
 
@@ -145,6 +147,19 @@ def test_each_broken_plugin_breaks_what_it_is_for_and_nothing_else(name: str, ev
     found = broken(every[name])
 
     assert set(found) == EVERY[name].breaks, found
+
+
+@pytest.mark.parametrize("name", ["Watched"])
+def test_a_plugin_that_is_found_in_plugins_registry_is_judged_by_all_but_what_is_about_its_call(
+    name: str, every: dict[str, Findings]
+) -> None:
+    about_its_call = {"endpoint-unique", "serves-before-registering", "register-deadline", "options-agree"}
+
+    assert about_its_call <= unjudged(every[name])
+    assert every[name]["registers"].result.verdict is Verdict.KEPT
+    assert every[name]["survives-kubelet-restart"].result.verdict is Verdict.KEPT
+    of_what_it_has_not = {"cdi-names", "host-paths", "distinct-names", "ids-across-resources"}
+    assert unjudged(every[name]) <= about_its_call | of_what_it_has_not
 
 
 OUR_CHECKS_THAT_DO_NOT_APPLY = {"cdi-names"}

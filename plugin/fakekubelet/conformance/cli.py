@@ -60,7 +60,7 @@ examples:
   fakehw-conformance --explain LW-13                  what a fact says
   fakehw-conformance --plugin-dir DIR                 the plugin runs already, on DIR, with no kubelet there
 
-{plugin_dir} and {pod_resources} in the command, PLUGIN_DIR and POD_RESOURCES in its environment: where the kubelet is.
+{plugin_dir} {pod_resources} {plugins_registry} in the command, in capitals in its environment: where the kubelet is.
 With --api dra: {kubeconfig} {node_name} {plugins_dir} {registry_dir} {cdi_dir} {pod_uid}, and the same in capitals.
 Exit code: 0 nothing broken, 1 something broken, 2 wrong use, 128 and more: ended by a signal, the plugin with it.
 """

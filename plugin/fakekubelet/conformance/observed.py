@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -169,7 +170,13 @@ class Observed:
             (self._settings.plugin_dir / name).unlink(missing_ok=True)
 
     def _entries(self) -> list[tuple[str, bool]]:
+        """Return the names in the plugin directory, and which are sockets; of sockets elsewhere the way there."""
         found = []
+        registry = self._settings.plugins_registry
+        for path in registry.rglob("*") if registry is not None and registry.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if stat.S_ISSOCK(path.lstat().st_mode):
+                    found.append((os.path.relpath(path, self._settings.plugin_dir), True))
         for path in self._settings.plugin_dir.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 mode = path.lstat().st_mode

@@ -46,6 +46,7 @@ class Procedure:
         self._kubelet = kubelet.FakeKubelet(
             settings.plugin_dir,
             pod_resources_socket=settings.pod_resources_socket,
+            plugins_registry=settings.plugins_registry,
             mode=settings.mode,
             node_name="conformance",
         )

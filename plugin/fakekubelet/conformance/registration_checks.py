@@ -14,11 +14,23 @@ if TYPE_CHECKING:
 
     from fakekubelet.conformance.evidence import Evidence
     from fakekubelet.conformance.verdict import Result
+    from fakekubelet.kubelet.registration import Registration
 
 _MAX_SOCKET_PATH = 107
 _DIAL_S = 10.0
 _TOLD = 300
 _SILENT = verdict.unjudged("the plugin never called Register")
+_WATCHED = verdict.unjudged("it registers through plugins_registry, without a call of its own")
+
+
+def _calls(seen: Evidence) -> list[Registration]:
+    """Return what came by Register, not by plugins_registry (contract PW-1)."""
+    return [attempt for attempt in seen.registrations if attempt.route == "Register"]
+
+
+def _is_of_other_versions(attempt: Registration) -> bool:
+    """Tell whether a plugin was refused for the versions that it listed in plugins_registry (contract PW-4)."""
+    return "manager version" in (attempt.error or "")
 
 
 def _each(names: Iterable[str]) -> str:
@@ -28,7 +40,10 @@ def _each(names: Iterable[str]) -> str:
 @verdict.check("REG-5")
 def registers(seen: Evidence) -> Result:
     """Registers every resource in time."""
-    if any(attempt.version != constants.VERSION or _bad_name(attempt.resource_name) for attempt in seen.registrations):
+    if any(
+        attempt.version != constants.VERSION or _bad_name(attempt.resource_name) or _is_of_other_versions(attempt)
+        for attempt in seen.registrations
+    ):
         return verdict.unjudged("the kubelet refuses version or name, which other checks tell")
     accepted = {attempt.resource_name for attempt in seen.accepted}
     missing = [resource for resource in seen.resources if resource not in accepted]
@@ -49,6 +64,9 @@ def version(seen: Evidence) -> Result:
     """Registers with version v1beta1, the only one there is."""
     if not seen.registrations:
         return _SILENT
+    refused = [attempt.error for attempt in seen.registrations if _is_of_other_versions(attempt)]
+    if refused:
+        return verdict.broken(_each(error for error in refused if error))
     wrong = [repr(attempt.version) for attempt in seen.registrations if attempt.version != constants.VERSION]
     return verdict.judged([f"sent {_each(wrong)}"] if wrong else [], constants.VERSION)
 
@@ -73,8 +91,12 @@ def endpoint_name(seen: Evidence) -> Result:
         return _SILENT
     directory, faults = seen.settings.plugin_dir, []
     names = sorted({attempt.endpoint for attempt in seen.registrations})
+    watched = {attempt.endpoint for attempt in seen.registrations if attempt.route != "Register"}
     for name in names:
-        if not evidence.is_inside(directory, name) or name == constants.KUBELET_SOCKET:
+        if name in watched:  # a path, which may lie elsewhere
+            if len(name.encode()) > _MAX_SOCKET_PATH or not name.startswith("/"):
+                faults.append(f"{name!r} is no absolute path of at most {_MAX_SOCKET_PATH} bytes")
+        elif not evidence.is_inside(directory, name) or name == constants.KUBELET_SOCKET:
             faults.append(f"{name!r} is not a bare file name of its own")
         elif len(bytes(directory / name)) > _MAX_SOCKET_PATH:
             faults.append(f"{name!r} makes a path of {len(bytes(directory / name))} bytes")
@@ -84,7 +106,12 @@ def endpoint_name(seen: Evidence) -> Result:
 @verdict.check("REG-15", "PIT-5")
 def endpoint_unique(seen: Evidence) -> Result:
     """Uses a socket name that no other process of it has used."""
-    used = [{attempt.endpoint for attempt in life.registrations if attempt.error is None} for life in seen.instances]
+    used = [
+        {attempt.endpoint for attempt in life.registrations if attempt.error is None and attempt.route == "Register"}
+        for life in seen.instances
+    ]
+    if seen.registrations and not _calls(seen):
+        return _WATCHED
     used = [names for names in used if names]
     if len(used) < 2:
         return verdict.unjudged("only one process was seen to register")
@@ -97,10 +124,10 @@ def endpoint_unique(seen: Evidence) -> Result:
 @verdict.check("PIT-1", "REG-6")
 def serves_before_registering(seen: Evidence) -> Result:
     """Listens on its socket before it calls Register."""
-    if not seen.registrations:
-        return _SILENT
+    if not _calls(seen):
+        return _WATCHED if seen.registrations else _SILENT
     judged, used = [], set()
-    for attempt in seen.registrations:
+    for attempt in _calls(seen):
         # A kubelet deletes sockets when it starts (contract REG-2): to insist on one is another fault, told elsewhere.
         is_new, waited = attempt.endpoint not in used, attempt.time > seen.waited_until or attempt.error is None
         if is_new and waited and evidence.is_inside(seen.settings.plugin_dir, attempt.endpoint):
@@ -117,9 +144,9 @@ def serves_before_registering(seen: Evidence) -> Result:
 @verdict.check("REG-7")
 def register_deadline(seen: Evidence) -> Result:
     """Waits for Register longer than the 10 s that the kubelet may take to dial back."""
-    if not seen.registrations:
-        return _SILENT
-    waits = [attempt.deadline_s for attempt in seen.registrations if attempt.deadline_s is not None]
+    if not _calls(seen):
+        return _WATCHED if seen.registrations else _SILENT
+    waits = [attempt.deadline_s for attempt in _calls(seen) if attempt.deadline_s is not None]
     short = [f"{wait_s:.1f} s" for wait_s in waits if wait_s < _DIAL_S - 0.5]
     return verdict.judged(
         [f"gives up after {_each(short)}"] if short else [], f"at least {min(waits):.0f} s" if waits else "no deadline"
@@ -131,6 +158,8 @@ def options_agree(seen: Evidence) -> Result:
     """Answers GetDevicePluginOptions with the options it registered with."""
     if not seen.options:
         return verdict.unjudged("no options were received")
+    if not _calls(seen):
+        return _WATCHED
     faults = []
     for resource, options in sorted(seen.options.items()):
         answered = options.pre_start_required, options.preferred_allocation

@@ -35,7 +35,7 @@ class Settings:
     """One run of the kit."""
 
     command: tuple[str, ...] = ()
-    """The plugin; `{plugin_dir}` and `{pod_resources}` are replaced. Empty: it runs already."""
+    """The plugin; `{plugin_dir}` and the other `places` are replaced. Empty: it runs already."""
     plugin_dir: Path = Path("/var/lib/kubelet/device-plugins")
     resources: tuple[str, ...] = ()
     """What it is to register; empty: whatever it does."""
@@ -52,7 +52,17 @@ class Settings:
     @property
     def places(self) -> dict[str, str]:
         """Return what the plugin finds in its environment, and as `{name}` in its command."""
-        return {"PLUGIN_DIR": str(self.plugin_dir), "POD_RESOURCES": str(self.pod_resources_socket or "")}
+        return {
+            "PLUGIN_DIR": str(self.plugin_dir),
+            "POD_RESOURCES": str(self.pod_resources_socket or ""),
+            "PLUGINS_REGISTRY": str(self.plugins_registry or ""),
+        }
+
+    @property
+    def plugins_registry(self) -> Path | None:
+        """Where plugins are found that do not call Register, beside a directory of the usual name (PW-1)."""
+        directory = self.plugin_dir
+        return directory.parent / "plugins_registry" if directory.name == "device-plugins" else None
 
     @property
     def pod_resources_socket(self) -> Path | None:
