@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakekubelet.apiserver import api_error, conversion, kinds, patches, protobuf_body, quantity, schema, selectors
+from fakekubelet import quantity
+from fakekubelet.apiserver import api_error, conversion, kinds, patches, protobuf_body, schema, selectors
 
 PODS = kinds.BY_PLURAL["", "pods"]
 SLICES = kinds.BY_PLURAL["resource.k8s.io", "resourceslices"]
@@ -177,3 +178,12 @@ def test_a_slice_in_protobuf_is_read_as_one_in_json():
 def test_a_body_that_is_no_protobuf_is_refused_and_never_breaks_the_server(content):
     with contextlib.suppress(protobuf_body.UndecodableError):
         protobuf_body.decode(envelope("resource.k8s.io/v1", "ResourceSlice", content))
+
+
+@pytest.mark.parametrize("text", ["1e99", "1e999999999", "-1e70", "1e-999999999", "9" * 200, "1e9999999999"])
+def test_a_number_that_no_machine_counts_is_no_quantity_and_costs_nothing(text):
+    for read in (quantity.value, quantity.canonical):
+        with pytest.raises(ValueError, match="quantities must match"):
+            read(text)
+    with pytest.raises(api_error.ApiError, match="cannot be handled as a ResourceSlice"):
+        schema.fit("ResourceSlice", "v1", {"spec": {"devices": [{"capacity": {"a": {"value": text}}}]}})

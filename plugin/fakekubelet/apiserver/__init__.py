@@ -7,7 +7,7 @@
     watching.py       lists and watches as client-go asks for them
     kinds.py gates.py schema.py conversion.py      which kinds, fields and versions a release of Kubernetes knows
     *_rules.py        what is refused, in the real server's words
-    protobuf_body.py patches.py selectors.py quantity.py field_errors.py api_error.py faults.py
+    protobuf_body.py patches.py selectors.py field_errors.py api_error.py faults.py
 
 docs/fake-kubelet.md says what is left out. Needs the extra `apiserver`.
 """

@@ -10,7 +10,8 @@ import datetime
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from fakekubelet.apiserver import api_error, quantity
+from fakekubelet import quantity
+from fakekubelet.apiserver import api_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

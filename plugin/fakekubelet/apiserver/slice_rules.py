@@ -10,7 +10,8 @@ import itertools
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from fakekubelet.apiserver import field_errors, quantity
+from fakekubelet import quantity
+from fakekubelet.apiserver import field_errors
 from fakekubelet.apiserver.field_errors import FieldError, all_wrong, duplicate, forbidden, required, too_long, wrong
 
 if TYPE_CHECKING:

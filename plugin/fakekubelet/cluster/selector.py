@@ -14,7 +14,7 @@ import celpy.celparser
 import celpy.evaluation
 from celpy import celtypes
 
-from fakekubelet.apiserver import quantity
+from fakekubelet import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
