@@ -45,7 +45,10 @@ class PreparesForOthers(Sound):
         return results
 
     def slice_spec(self, generation: int) -> dict[str, Any]:
-        return {**super().slice_spec(generation), "devices": [self.slice_device(device) for device in Sound.devices]}
+        return {
+            **super().slice_spec(generation),
+            "devices": [self.slice_device(device) for device in self.present() if device in Sound.devices],
+        }
 
 
 class KeepsTheAlternative(Sound):

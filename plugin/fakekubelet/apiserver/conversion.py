@@ -55,7 +55,9 @@ def _claim(spec: Object, request: Callable[[Object], Object]) -> Object:
     return {**spec, "devices": {**devices, "requests": [request(one) for one in devices["requests"]]}}
 
 
-def _flat_device(device: Object) -> Object:
+def _flat_device(device: Any) -> Any:
+    if not isinstance(device, dict) or not isinstance(device.get("basic") or {}, dict):
+        return device  # what it is not is said by the schema
     return {"name": device.get("name", ""), **(device.get("basic") or {})}
 
 
@@ -63,7 +65,9 @@ def _wrapped_device(device: Object) -> Object:
     return {"name": device["name"], "basic": {key: value for key, value in device.items() if key != "name"}}
 
 
-def _wrapped_request(request: Object) -> Object:
+def _wrapped_request(request: Any) -> Any:
+    if not isinstance(request, dict):
+        return request
     if request.get("firstAvailable"):
         return request
     exact = {key: value for key, value in request.items() if key in _EXACT}

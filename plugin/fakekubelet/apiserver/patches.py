@@ -97,9 +97,9 @@ def _merged_lists(path: str, old: list[Any], new: list[Any]) -> list[Any]:
         keys = _DEVICES
     if keys is None or not all(isinstance(item, dict) for item in (*old, *new)):
         return new
-    merged = {tuple(item.get(key) for key in keys): item for item in old}
+    merged = {tuple(str(item.get(key)) for key in keys): item for item in old}
     for item in new:
-        identity = tuple(item.get(key) for key in keys)
+        identity = tuple(str(item.get(key)) for key in keys)
         if item.get("$patch") == "delete":
             merged.pop(identity, None)
         else:

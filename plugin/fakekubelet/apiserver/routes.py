@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,7 @@ MAX_BODY: Final = 3 * 1024 * 1024
 _JSON_TYPES: Final = frozenset(
     {"application/json", "application/octet-stream", patches.JSON, patches.MERGE, patches.STRATEGIC, *patches.APPLY}
 )  # a body that says no type counts as JSON
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _OTHERS: Final = frozenset({"/healthz", "/livez", "/readyz"})
 
 
@@ -331,9 +333,22 @@ async def _body(http: web.Request) -> tuple[Any, list[str]]:
     try:
         twice: list[_Object] = []
         document = json.loads(content, object_pairs_hook=lambda pairs: _object(pairs, twice))
+        if _SURROGATE.search(content):
+            document = _well_formed(document)
         return document, list(_duplicates(document)) if twice else []
     except (ValueError, RecursionError) as error:
         raise api_error.bad_request(f"the request body is not JSON: {error}") from error
+
+
+def _well_formed(value: Any) -> Any:
+    """Return JSON without halves of surrogate pairs, for which Go puts a replacement character."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_well_formed(item) for item in value]
+    if isinstance(value, dict):
+        return {_well_formed(key): _well_formed(item) for key, item in value.items()}
+    return value
 
 
 class _Object(dict[str, Any]):

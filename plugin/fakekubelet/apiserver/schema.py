@@ -42,6 +42,13 @@ class MapOf:
         self.item = item
 
 
+class Open:
+    """A mapping of which some fields are looked at; all others are kept as they are."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+
 class Any_:  # noqa: N801 - a type that is called any
     """Whatever JSON holds."""
 
@@ -55,6 +62,7 @@ TIME: Final = Leaf((str,), "Time", turn=lambda value: timestamp(value))
 QUANTITY: Final = Leaf((str, int, float), "Quantity", turn=lambda value: quantity.canonical(str(value)))
 ANY: Final = Any_()
 
+NODE_SELECTOR: Final = {"nodeSelectorTerms": [{"matchExpressions": ANY, "matchFields": ANY}]}
 _TAINT = {"key": STR, "value": STR_0, "effect": STR, "timeAdded": TIME}
 _TOLERATION = {"key": STR_0, "operator": STR_0, "value": STR_0, "effect": STR_0, "tolerationSeconds": INT}
 _ATTRIBUTE = {
@@ -73,7 +81,7 @@ DEVICE: Final = {
     "capacity": MapOf({"value": QUANTITY, "requestPolicy": _POLICY}),
     "consumesCounters": [{"counterSet": STR, "counters": _COUNTERS}],
     "nodeName": STR,
-    "nodeSelector": ANY,
+    "nodeSelector": NODE_SELECTOR,
     "allNodes": BOOL,
     "taints": [_TAINT],
     "bindsToNode": BOOL,
@@ -110,7 +118,7 @@ _CLAIM_STATUS = {
             "results": [_RESULT],
             "config": [{"source": STR, "requests": [STR], "opaque": _OPAQUE}],
         },
-        "nodeSelector": ANY,
+        "nodeSelector": NODE_SELECTOR,
         "allocationTimestamp": TIME,
     },
     "reservedFor": [{"apiGroup": STR_0, "resource": STR, "name": STR, "uid": STR}],
@@ -122,6 +130,24 @@ _CLAIM_STATUS = {
     ],
 }  # fmt: skip
 
+METADATA: Final = {
+    "name": STR_0, "generateName": STR_0, "namespace": STR_0, "uid": STR_0, "resourceVersion": STR_0, "selfLink": STR_0,
+    "generation": INT, "creationTimestamp": ANY, "deletionTimestamp": ANY, "deletionGracePeriodSeconds": ANY,
+    "labels": MapOf(STR), "annotations": MapOf(STR), "finalizers": [STR], "managedFields": ANY,
+    "ownerReferences": [
+        {"apiVersion": STR, "kind": STR, "name": STR, "uid": STR, "controller": BOOL, "blockOwnerDeletion": BOOL}
+    ],
+}  # fmt: skip  # a table
+_CONTAINER = Open(name=STR, resources=Open(claims=[{"name": STR, "request": STR_0}]))
+_POD = Open(
+    nodeName=STR_0,
+    schedulerName=STR_0,
+    terminationGracePeriodSeconds=INT,
+    containers=[_CONTAINER],
+    initContainers=[_CONTAINER],
+    resourceClaims=[{"name": STR, "resourceClaimName": STR, "resourceClaimTemplateName": STR}],
+)
+_STATUS = Open()
 _EVERYBODY: Final = frozenset({"apiVersion", "kind", "metadata"})
 SCHEMAS: Final[dict[str, dict[str, Any]]] = {
     "ResourceSlice": {
@@ -129,7 +155,7 @@ SCHEMAS: Final[dict[str, dict[str, Any]]] = {
             "driver": STR,
             "pool": {"name": STR, "generation": INT, "resourceSliceCount": INT},
             "nodeName": STR,
-            "nodeSelector": ANY,
+            "nodeSelector": NODE_SELECTOR,
             "allNodes": BOOL,
             "devices": [DEVICE],
             "perDeviceNodeSelection": BOOL,
@@ -156,21 +182,25 @@ def fit(kind: str, version: str, document: dict[str, Any]) -> tuple[dict[str, An
     of the wrong type.
     """
     schema = SCHEMAS.get(kind)
-    if schema is None:
-        return document, []
     warnings: list[str] = []
     fitted: dict[str, Any] = {}
-    for key, value in document.items():
-        if key in _EVERYBODY:
-            fitted[key] = value
-        elif key in schema:
-            try:
+    try:
+        for key, value in document.items():
+            if key == "metadata":
+                fitted[key] = _fit(value or {}, METADATA, key, warnings)
+            elif key == "spec" and kind == "Pod":
+                fitted[key] = _fit(value or {}, _POD, key, warnings)
+            elif key == "status" and schema is None:
+                fitted[key] = _fit(value or {}, _STATUS, key, warnings)
+            elif schema is None or key in _EVERYBODY:
+                fitted[key] = value
+            elif key not in schema:
+                warnings.append(f'unknown field "{key}"')
+            elif value is not None:
                 fitted[key] = _fit(value, schema[key], key, warnings)
-            except _TypeError as error:
-                text = f'{kind} in version "{version}" cannot be handled as a {kind}: {error}'
-                raise api_error.bad_request(text) from error
-        else:
-            warnings.append(f'unknown field "{key}"')
+    except _TypeError as error:
+        text = f'{kind} in version "{version}" cannot be handled as a {kind}: {error}'
+        raise api_error.bad_request(text) from error
     return fitted, warnings
 
 
@@ -203,6 +233,12 @@ def _fit(value: Any, schema: Any, path: str, warnings: list[str]) -> Any:
         return [_fit(item, schema[0], f"{path}[{index}]", warnings) for index, item in enumerate(value)]
     if not isinstance(value, dict):
         raise _wrong(value, path, "object")
+    if isinstance(schema, Open):
+        return {
+            key: _fit(item, schema.fields[key], f"{path}.{key}", warnings) if key in schema.fields else item
+            for key, item in value.items()
+            if item is not None or key not in schema.fields
+        }
     if isinstance(schema, MapOf):
         return {key: _fit(item, schema.item, f"{path}[{key}]", warnings) for key, item in value.items()}
     fitted = {}
