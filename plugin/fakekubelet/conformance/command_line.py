@@ -99,5 +99,5 @@ def one_of(known: Iterable[str]) -> Callable[[str], str]:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a question to end an error with, or nothing where no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.75)
     return f": did you mean {near[0]}?" if near else ""
