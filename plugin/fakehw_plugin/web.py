@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+_NO_SOCKET: Final = "no socket could be made"
 MAX_REQUEST_BYTES: Final = 4096
 REQUEST_TIMEOUT_S: Final = 5.0
 FLUSH_TIMEOUT_S: Final = 1.0
@@ -82,10 +83,12 @@ class WebServer:
         try:
             self._server = await asyncio.start_server(self._accept, host or None, port, limit=MAX_REQUEST_BYTES)
         except OSError as error:
-            raise errors.EndpointError(f"cannot serve HTTP on {host}:{port}: {error.strerror}") from error
-        if not self._server.sockets:  # asyncio passes over an address that it can make no socket for
+            # Where asyncio can make a socket for no address, it says so in words of its own from Python 3.13 on.
+            reason = error.strerror or _NO_SOCKET
+            raise errors.EndpointError(f"cannot serve HTTP on {host}:{port}: {reason}") from error
+        if not self._server.sockets:  # before, it passed over such an address
             self._server.close()
-            raise errors.EndpointError(f"cannot serve HTTP on {host}:{port}: no socket could be made")
+            raise errors.EndpointError(f"cannot serve HTTP on {host}:{port}: {_NO_SOCKET}")
         self._log.info("web_serving", address=host or "*", port=self.port)
         return self
 
