@@ -35,12 +35,26 @@ def transcript() -> str:
     return result.stdout
 
 
-def test_the_demo_by_dra_tells_the_same_story() -> None:
+@pytest.fixture(scope="module")
+def transcript_by_dra() -> str:
     command = [sys.executable, str(REPOSITORY / "hack" / "demo_dra.py")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=90, env=ENVIRON, cwd=REPOSITORY)
-
     assert result.returncode == 0, result.stdout + result.stderr
-    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    return result.stdout
+
+
+def test_the_page_shows_what_the_demo_by_dra_prints(transcript_by_dra: str) -> None:
+    page = (REPOSITORY / "docs" / "dra.md").read_text()
+    shown = re.search(r"```console\n\$ make demo API=dra\n\.\.\.\n(.*?)```", page, re.DOTALL)
+    assert shown, "the page has no transcript of make demo API=dra"
+
+    assert normalized(transcript_by_dra.replace("/tmp/fakehw-demo-", "/tmp/fakehw-"))[
+        -len(normalized(shown[1])) :
+    ] == normalized(shown[1].replace("/tmp/fakehw-demo-", "/tmp/fakehw-"))
+
+
+def test_the_demo_by_dra_tells_the_same_story(transcript_by_dra: str) -> None:
+    lines = [" ".join(line.split()) for line in transcript_by_dra.splitlines()]
     for line in (
         "dp1-1 Running kind-worker",
         "dp1-2 Running kind-worker2",

@@ -218,7 +218,7 @@ class Procedure:
     # -- claims -------------------------------------------------------------------------------------------------------
 
     async def _claims(self) -> None:
-        devices = [key for key, device in self._slices.devices().items() if not _keeps_away(device)]
+        devices = [key for key, device in self._slices.devices().items() if _can_be_claimed(device)]
         if not devices:
             return
         one = devices[0]
@@ -425,7 +425,7 @@ class Procedure:
             return
         self._progress("SIGKILL, with a claim prepared")
         seen = self.seen
-        device = next((key for key, one in self._slices.devices().items() if not _keeps_away(one)), None)
+        device = next((key for key, one in self._slices.devices().items() if _can_be_claimed(one)), None)
         claim = None
         if device is not None:
             claim = self._claims_made.make([device])
@@ -560,6 +560,11 @@ class Procedure:
 
 def _keeps_away(device: dict[str, Any]) -> bool:
     return any(taint["effect"] in ("NoSchedule", "NoExecute") for taint in device.get("taints", ()))
+
+
+def _can_be_claimed(device: dict[str, Any]) -> bool:
+    """Tell whether a claim can have a device as a whole: of a shared one it has a share, which the kit cannot give."""
+    return not _keeps_away(device) and not device.get("allowMultipleAllocations")
 
 
 def _no_uid(number: int) -> str:
