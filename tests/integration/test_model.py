@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import grpc
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 import fakehw
 from fakehw import FakeTree
 from fakehw_plugin.daemon import Daemon
+from fakehw_plugin.deviceplugin import neighbours
 from fakekubelet import FakeKubelet, StubPlugin, stub_plugin
 from tests.factories import make_config, make_tree
 from tests.faults import reading
@@ -292,9 +294,16 @@ class Model(RuleBasedStateMachine):
                     await other.register()
 
         self.run(register_and_end())
-        # Not before all is well again: a kubelet whose table names nobody takes no notice of a stream's end (contract
-        # REG-13), so that devices of a class that is removed just then stay with it, and no plugin is left to tell it.
+        # Not before ours is registered again: a kubelet whose table names nobody takes no notice of a stream's end
+        # (contract REG-13), so that devices of a class that is removed just then stay with it, with no plugin to tell it.
         self.run(self.world.settle())
+        if resource in reading.read(self.root, host=HOST):
+            ours_is_last = lambda: self.registered_last(resource) != "stub.sock"  # noqa: E731  # too long in its place
+            self.run(self.world.kubelet.wait_for(ours_is_last, timeout=DEADLINE_S))
+            self.run(self.world.settle())
+
+    def registered_last(self, resource: str) -> str:
+        return [one.endpoint for one in self.world.kubelet.registrations if one.resource_name == resource][-1]
 
     @rule()
     def restart_kubelet(self) -> None:
@@ -348,7 +357,8 @@ def play(*, examples: int, steps: int, seed: int | None = None, place: Path | No
     class Seeded(Model):
         pass
 
-    with asyncio.Runner() as runner:
+    soon = mock.patch.multiple(neighbours, FIRST_LOOK_S=0.01, SETTLING_S=(0.05, 0.2, 0.6))
+    with soon, asyncio.Runner() as runner:
         Seeded.runner, Seeded.place = runner, place
         machine = Seeded if seed is None else seeded(seed)(Seeded)
         run_state_machine_as_test(
