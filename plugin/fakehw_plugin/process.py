@@ -10,7 +10,7 @@ It should be registered as soon as it can. All that is done for that is named he
 - the garbage collector is off until all is loaded: it would look through the same modules again and again. What is
   there then is frozen, because it stays;
 - libc is looked for in this process and not by ldconfig (`inotify`), and structlog loads without rich (`logs`);
-- what is loaded before the registration has no dataclasses: one takes as long to make as three named tuples to load.
+- what is loaded before the registration has no dataclasses: making one takes as long as making three named tuples.
 """
 
 from __future__ import annotations
