@@ -9,7 +9,7 @@ import itertools
 
 import pytest
 
-from tests.faults import catalogue, run, stage, storms
+from tests.faults import catalogue, run, scene, storms
 
 pytestmark = pytest.mark.played
 
@@ -25,10 +25,10 @@ PLAYED = [one for one in catalogue.all_faults() if not any(word in one.name for 
 ON_ONE_PLUGIN = {
     group: list(faults)
     for group, faults in itertools.groupby(
-        (one for one in PLAYED if one.set_up is stage.playing), lambda one: one.group
+        (one for one in PLAYED if one.set_up is scene.playing), lambda one: one.group
     )
 }
-ALONE = [one for one in PLAYED if one.set_up is not stage.playing]
+ALONE = [one for one in PLAYED if one.set_up is not scene.playing]
 
 
 def check(result: run.Result) -> None:

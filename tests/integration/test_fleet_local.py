@@ -209,7 +209,7 @@ async def test_up_keeps_a_tree_that_was_named_and_ends_by_itself_where_told(tmp_
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        pytest.param(["up", "nope"], "fakehw-fleet: nope: No such file", id="spec"),
+        pytest.param(["up", "nope"], "fakehw-fleet: 'nope': No such file or directory: must be", id="spec"),
         pytest.param(["up", "seed", "--nodes", "3"], "0 ranges of nodes", id="no range"),
         pytest.param(["up", "fpga", "--nodes", "0"], "'0': must be a whole number from 1 to", id="nodes"),
         pytest.param(["up", "fpga", "--http", "x"], "'x': must be IP:PORT", id="address"),
