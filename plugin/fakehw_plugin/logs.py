@@ -4,8 +4,9 @@ Events are constant snake_case words; everything that varies is a key. The same 
 `resource`, `device_id`, `health`, `was`, `reason`, `generation`, `endpoint`, `error`.
 
 Loading structlog takes as long as registering with a kubelet. So the command lets the first lines wait, with their
-times, until the first resource is registered (`defer`, then `load`); a warning does not wait. Without `defer`, as in
-tests and in other people's programs, structlog is used as it is configured there.
+times, until the first resource is registered (`defer`, then `load`), warnings too: they would hold up the loop for
+those 50 ms, and `process` does not wait long. Without `defer`, as in tests and in other people's programs, structlog is
+used as it is configured there.
 """
 
 from __future__ import annotations
@@ -70,9 +71,6 @@ class Logger:
     def _log(self, level: str, event: str, values: dict[str, object]) -> None:
         if _waiting is not None:
             _waiting.lines.append((level, event, {**self._bound, **values, "timestamp": time.time()}))
-            if level in ("warning", "error"):
-                with contextlib.suppress(OSError, ImportError):  # no descriptor for it: the lines wait on
-                    load()
             return
         getattr(_final or _current(), level)(event, **self._bound, **values)
 

@@ -5,7 +5,7 @@ It should be registered as soon as it can. All that is done for that is named he
 - `cli` imports nothing but the configuration, so that `--help` and a bad flag are answered at once;
 - structlog loads after the first registration: the lines wait, with their times (`logs.defer`);
 - so do metrics, the web server, protobuf, the kubelet's messages and all that answers its calls (`deviceplugin.load`),
-  in a thread, so that the loop does not stand still meanwhile;
+  in a thread that gives way to the loop at once (`LOADING_SWITCH_S`);
 - Register and the list of devices are encoded by hand (`deviceplugin.wire`), so that protobuf can wait;
 - the garbage collector is off until all is loaded: it would look through the same modules again and again. What is
   there then is frozen, because it stays;
@@ -21,6 +21,8 @@ import gc
 import os
 import resource
 import signal
+import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import errors, logs
@@ -33,7 +35,13 @@ PATIENCE_S: Final = 0.5
 """How long logs, metrics and protobuf wait for the first registration before they are loaded all the same."""
 
 WEB_RETRY_S: Final = 5.0
+READING_PATIENCE_S: Final = 5.0
+"""How long they wait at the most while the tree is read for the first time, which a list needs as well."""
+
 LOAD_RETRY_S: Final = 0.5
+LOADING_SWITCH_S: Final = 0.0005
+"""How long the thread that loads may keep the interpreter while the loop wants it; Python's own is ten times that."""
+
 MAX_LOADING_FAILURES: Final = 3
 """In a row, each with descriptors to be had right after it."""
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
@@ -92,15 +100,30 @@ async def _serve(config: Config) -> None:
 async def _run(daemon: Daemon) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(daemon.run(), name="daemon")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_S):
-                await daemon.first_live.wait()
-        version = await _load_patiently(daemon.config)
+        await _wait_for_registration(daemon)
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(LOADING_SWITCH_S)
+        try:
+            version = await _load_patiently(daemon.config)
+        finally:
+            sys.setswitchinterval(switch)
         logs.load()
         gc.freeze()
         gc.enable()
         if daemon.config.http is not None:
             await _serve_web(daemon, daemon.config.http, version)
+
+
+async def _wait_for_registration(daemon: Daemon) -> None:
+    """Wait for the first registration, and no longer than it is likely to come soon."""
+    give_up = time.monotonic() + READING_PATIENCE_S
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await daemon.first_live.wait()
+                return
+        if not daemon.pump.is_reading or time.monotonic() > give_up:
+            return
 
 
 async def _load_patiently(config: Config) -> str:

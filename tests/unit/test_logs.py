@@ -42,10 +42,18 @@ def test_lines_wait_in_order_and_keep_their_times(capsys: pytest.CaptureFixture[
     assert lines[0]["timestamp"] < lines[1]["timestamp"]
 
 
-def test_a_warning_does_not_wait(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_waits_too_and_loads_nothing_in_the_loop(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second stream, of which the plugin warns, waited 35 ms for its first list."""
     logs.defer(level="info", format_="json")
     logs.get_logger().info("before")
-    logs.get_logger().warning("trouble")
+    with monkeypatch.context() as patch:
+        patch.setattr(logs, "configure", lambda **_: pytest.fail("structlog was loaded for it"))
+        logs.get_logger().warning("trouble")
+    assert capsys.readouterr().err == ""
+
+    logs.load()
 
     assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["before", "trouble"]
 
@@ -114,22 +122,3 @@ def test_what_a_stranger_named_does_not_reach_the_terminal_raw(format_: str) -> 
 
     assert out.getvalue().count("\n") == 1
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out.getvalue())
-
-
-def test_a_warning_that_finds_no_descriptor_to_load_with_waits_like_the_others(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It must not end who logs it: most likely it is about that very lack."""
-
-    def starved(**_: object) -> None:
-        raise OSError(24, "Too many open files")
-
-    logs.defer(level="info", format_="json")
-    with monkeypatch.context() as patch:
-        patch.setattr(logs, "configure", starved)
-        logs.get_logger().warning("not_all_watched")
-    assert capsys.readouterr().err == ""
-
-    logs.load()
-
-    assert json.loads(capsys.readouterr().err)["event"] == "not_all_watched"

@@ -146,6 +146,8 @@ NUMBERS = {
     "fakehw_plugin.metrics._MOST_FORMATS": 16,
     "fakehw_plugin.process.WEB_RETRY_S": 5.0,
     "fakehw_plugin.process.LOAD_RETRY_S": 0.5,
+    "fakehw_plugin.process.READING_PATIENCE_S": 5.0,
+    "fakehw_plugin.process.LOADING_SWITCH_S": 0.0005,
     "fakehw_plugin.process.MAX_LOADING_FAILURES": 3,
     "fakehw_plugin.resource_name._MAX_DOMAIN": 244,
     "fakehw_plugin.rpc_faults.MAX_DELAY_S": 3600.0,

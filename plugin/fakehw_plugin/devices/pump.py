@@ -53,6 +53,8 @@ class Pump:
         """The tree is there, and what it says is in the inventories."""
         self.unwatched: str | None = None
         """Why a part of the tree is not watched and everything is read once a second (a limit of the kernel)."""
+        self.is_reading = False
+        """The whole tree is being read, and what it says has not reached the inventories yet."""
         self._root = root
         self._inventories = inventories
         self._reconcile_s = reconcile_s
@@ -84,6 +86,7 @@ class Pump:
                     self._has_mounted_file = mount_watch.has_mounted_file
                     await self._scan(cause)
                 changed = await self._hand_on()
+                self.is_reading = False
                 if changed and self._event_at is not None:
                     # Lists follow each other at this distance at the least, more where making one takes longer, so
                     # that a storm starves neither us nor the kubelet, which writes a checkpoint for each (LW-7).
@@ -93,6 +96,7 @@ class Pump:
 
     async def _scan(self, cause: str) -> None:
         """Read everything."""
+        self.is_reading = True
         self._telemetry.rescans[cause] += 1
         self._watch.try_again()
         self._starved = None

@@ -38,21 +38,17 @@ class NodeEntry:
 
     child_level: Final = "class"
 
-    __slots__ = ("classes", "identity", "is_attached", "is_ours", "name", "parent", "wd")
+    __slots__ = ("classes", "identity", "is_attached", "is_ours", "name", "parent", "path", "wd")
 
     def __init__(self, parent: RootEntry, name: str, identity: int) -> None:
         self.parent = parent
         self.name = name
+        self.path = f"{parent.path}/{name}"
         self.identity = identity
         self.is_attached = True
         self.is_ours = False
         self.wd: int | None = None
         self.classes: dict[str, ClassEntry] = {}
-
-    @property
-    def path(self) -> str:
-        """Return the path in the file system."""
-        return f"{self.parent.path}/{self.name}"
 
     def child(self, name: str) -> ClassEntry | None:
         """Return the class called `name`, if it is known."""
@@ -74,22 +70,18 @@ class ClassEntry:
 
     child_level: Final = "device"
 
-    __slots__ = ("devices", "identity", "is_attached", "name", "offer", "parent", "settings", "wd")
+    __slots__ = ("devices", "identity", "is_attached", "name", "offer", "parent", "path", "settings", "wd")
 
     def __init__(self, parent: NodeEntry, name: str, identity: int) -> None:
         self.parent = parent
         self.name = name
+        self.path = f"{parent.path}/{name}"
         self.identity = identity
         self.is_attached = True
         self.offer: Offer | None = None
         self.settings: ClassSettings | None = None
         self.wd: int | None = None
         self.devices: dict[int, DeviceEntry] = {}
-
-    @property
-    def path(self) -> str:
-        """Return the path in the file system."""
-        return f"{self.parent.path}/{self.name}"
 
     def child(self, name: str) -> DeviceEntry | None:
         """Return the device numbered `name`, if it is known."""

@@ -45,11 +45,12 @@ def identify(fd: int, parent: RootEntry | NodeEntry | ClassEntry, name: str, fou
         if level != "device" or name != FAULTS:
             found[repr(path), f"{level}_passed_over"] = f"is not a valid name of a {level}"
         return None
-    if level == "device" and len(_id(path)) > device.MAX_ID_LENGTH:
+    if isinstance(parent, entries.ClassEntry) and _id_length(parent, name) > device.MAX_ID_LENGTH:
         found[path, "device_passed_over"] = f"its ID would be longer than {device.MAX_ID_LENGTH} characters"
         return None
     return entries.identity_of(status)
 
 
-def _id(path: str) -> str:
-    return "-".join(path.rsplit("/", 3)[1:])
+def _id_length(parent: ClassEntry, name: str) -> int:
+    """Return how long the ID of device `name` would be: its path in the tree, with dashes for slashes."""
+    return len(parent.parent.name) + len(parent.name) + len(name) + 2
