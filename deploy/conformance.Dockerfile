@@ -1,7 +1,7 @@
 # The conformance kit as an image, for machines without Python (docs/conformance.md):
 #
 #   docker build -f deploy/conformance.Dockerfile -t fakehw-conformance .
-#   docker run --rm -v "$PWD:/work" fakehw-conformance --api dra -- /work/my-dra-driver
+#   docker run --rm -v "$PWD:/drivers" fakehw-conformance --api dra -- /drivers/my-dra-driver
 #
 # What is tested runs in the container: a static binary as it is, anything else in an image made FROM this one.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
