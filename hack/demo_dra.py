@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fakehw_fleet.demo_narration import BEAT_S, LATE_POD, beat, run, say
+from fakehw_fleet.demo_narration import BEAT_S, LATE_POD, beat, run, running, say
 from fakekubelet.cluster.dra_cluster import DraCluster
 
 if TYPE_CHECKING:
@@ -32,19 +32,13 @@ PODS = REPOSITORY / "deploy" / "pods.yaml"
 async def driver(cluster: DraCluster, name: str, root: Path, logs: Path) -> AsyncIterator[None]:
     """Run the real driver for one node, as the DaemonSet would."""
     node = cluster.nodes[name]
-    with (logs / f"{name}.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fakehw_plugin", "--api", "dra", "--root", str(root), "--host", name,
-            "--plugin-dir", str(node.plugin_dir), "--registry-dir", str(node.plugins_registry),
-            "--state-dir", str(node.state_dir), "--cdi-dir", str(node.cdi_dir),
-            "--kubeconfig", str(cluster.kubeconfig), stderr=log,
-        )  # fmt: skip  # a flag beside its value
-        try:
-            yield
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # Ctrl-C reaches it too
-                process.terminate()
-            await process.wait()
+    async with running(
+        "fakehw_plugin", "--api", "dra", "--root", str(root), "--host", name,
+        "--plugin-dir", str(node.plugin_dir), "--registry-dir", str(node.plugins_registry),
+        "--state-dir", str(node.state_dir), "--cdi-dir", str(node.cdi_dir),
+        "--kubeconfig", str(cluster.kubeconfig), log=logs / f"{name}.log",
+    ):  # fmt: skip  # a flag beside its value
+        yield
 
 
 class Story:

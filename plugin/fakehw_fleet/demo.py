@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fakehw_fleet.demo_narration import BEAT_S, LATE_POD, beat, run, say
+from fakehw_fleet.demo_narration import BEAT_S, LATE_POD, beat, run, running, say
 from fakehw_fleet.demo_view import node_table, play, pod_table
 from fakekubelet.cluster.cluster import LocalCluster
 from fakekubelet.kubelet import pod_status
@@ -36,18 +36,12 @@ SEEN = {"kind-worker": {R1: 1, R2: 0, R3: 0}, "kind-worker2": {R1: 0, R2: 1, R3:
 async def plugin(cluster: LocalCluster, name: str, root: Path, logs: Path) -> AsyncIterator[None]:
     """Run the real plugin for one node, as the DaemonSet would."""
     kubelet = cluster.nodes[name]
-    with (logs / f"{name}.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fakehw_plugin", "--root", str(root), "--host", name,
-            "--plugin-dir", str(kubelet.plugin_dir), "--pod-resources", str(kubelet.pod_resources_socket),
-            stderr=log,
-        )  # fmt: skip  # a flag beside its value
-        try:
-            yield
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # Ctrl-C reaches it too
-                process.terminate()
-            await process.wait()
+    async with running(
+        "fakehw_plugin", "--root", str(root), "--host", name,
+        "--plugin-dir", str(kubelet.plugin_dir), "--pod-resources", str(kubelet.pod_resources_socket),
+        log=logs / f"{name}.log",
+    ):  # fmt: skip  # a flag beside its value
+        yield
 
 
 class Story:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 BEAT_S = 20.0
 """A beat that takes longer has not happened."""
@@ -46,3 +51,16 @@ async def run(*command: str) -> None:
         say(f"  {line}")
     if process.returncode:
         raise RuntimeError(f"{shown} ended with exit code {process.returncode}")
+
+
+@contextlib.asynccontextmanager
+async def running(*command: str, log: Path) -> AsyncIterator[None]:
+    """Keep one of the project's commands running beside the story."""
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", *command, stderr=out)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # Ctrl-C reaches it too
+                process.terminate()
+            await process.wait()
