@@ -159,12 +159,12 @@ async def flips_and_puts(bench: Bench, changes: int) -> tuple[list[float], list[
 async def health(bench: Bench, changes: int) -> tuple[list[float], list[float]]:
     """In turns: from before a health file is written to its message, on the health stream and on ListAndWatch.
 
-    One process serves both: beside the class of the stage a second one, `dp`, by the device plugin API.
+    One process serves both: beside the class of the stage a second one of its size, `dp`, by the device plugin API.
     """
     by_dra = [bench.stage.health(number) for number in range(1, min(bench.stage.count, 8) + 1)]
     class_dir = bench.stage.root / "n" / ".dp"
-    for path in by_dra:
-        directory = class_dir / path.parent.name
+    for number in range(1, bench.stage.count + 1):
+        directory = class_dir / str(number)
         directory.mkdir(parents=True)
         (directory / "health").write_text("healthy\n")
     (class_dir / "resource").write_text("bench.example/dp\n")
@@ -313,7 +313,7 @@ async def _measure(result: Report, *, few: bool) -> None:
                 ours, floor = await health(bench, changes)
                 name = f"DRA: health write to health message, N={size} (ms)"
                 result.add(name, "fakehw", ours)
-                result.add(name, "ListAndWatch of the same process, 8 devices", floor)
+                result.add(name, "ListAndWatch of the same process", floor)
                 if size == 8:
                     ours, floor = await prepare(bench, 20 if few else 200)
                     result.add("DRA: prepare one claim (ms)", "fakehw", ours)

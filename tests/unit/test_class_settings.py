@@ -8,10 +8,10 @@ from structlog.testing import capture_logs
 
 from fakehw_plugin import inotify
 from fakehw_plugin.attribute import Attribute, AttributeType, Effect, Taint
-from fakehw_plugin.device import DeviceID
+from fakehw_plugin.device import DeviceID, Health
 from fakehw_plugin.offer import Api, Offer
 from fakehw_plugin.resource_name import ResourceName
-from fakehw_plugin.tree import scanner
+from fakehw_plugin.tree import attributes, scanner
 from tests.unit.test_discovery import ROOT, Watches, finished
 
 R3 = Offer(ResourceName.parse("myplugin.io/mydevice-3"))
@@ -219,6 +219,96 @@ def test_an_attribute_that_stays_empty_is_none_after_a_moment(desk):
     desk.settle()
 
     assert desk.device.attributes == ()
+
+
+def test_a_flip_of_the_health_reads_no_attribute_again_and_loses_none(desk, monkeypatch):
+    desk.write("api", "dra")
+    desk.write("2/model", "H100")
+    desk.write("2/class", "x")
+    desk.write("2/taints/drain", "NoExecute")
+    desk.scan()
+    opened = []
+    read = attributes.read
+    monkeypatch.setattr(attributes, "read", lambda name, *, dir_fd: opened.append(name) or read(name, dir_fd=dir_fd))
+    desk.write("2/health", "unhealthy over temperature")
+
+    with capture_logs() as lines:
+        desk.event("dev3/2", "health")
+
+    assert opened == ["health", "numa_node"]
+    assert (desk.device.health, desk.device.reason) == (Health.UNHEALTHY, "over temperature")
+    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H100"),)
+    assert desk.device.taints == (Taint("drain", "", Effect.NO_EXECUTE),)
+    assert complaints(lines) == {}  # what was told of `class` stands: it is told once
+
+
+@pytest.mark.parametrize(
+    ("directory", "name", "mask"),
+    [
+        ("dev3/2", "model", inotify.CLOSE_WRITE),
+        ("dev3/2", "model", inotify.MOVED_TO),
+        ("dev3/2", "taints", inotify.CREATE),
+        ("dev3/2/taints", "drain", inotify.DELETE),
+        ("dev3/2/taints", "", inotify.IGNORED),
+        ("dev3", "2", inotify.MOVED_TO),
+        ("dev3", "types", inotify.CLOSE_WRITE),
+    ],
+)
+def test_whatever_else_happens_to_a_device_has_all_of_it_read(desk, directory, name, mask):
+    desk.write("api", "dra")
+    desk.write("2/model", "H100")
+    desk.write("2/taints/drain", "NoExecute")
+    desk.scan()
+    desk.write("2/health", "unhealthy")
+    desk.event("dev3/2", "health")
+    desk.write("2/model", "7")
+    desk.write("types", "model int")
+    (ROOT / "node2/dev3/2/taints/drain").unlink()
+
+    desk.event(directory, name, mask)
+
+    type_ = AttributeType.INT if name == "types" else AttributeType.STRING
+    assert desk.device.attributes == (Attribute("model", type_, 7 if name == "types" else "7"),)
+    assert desk.device.taints == ()
+
+
+def test_what_was_wrong_with_attributes_is_told_anew_when_a_class_comes_back_to_dra(desk):
+    desk.write("api", "dra")
+    desk.write("2/class", "x")
+    desk.scan()
+    desk.write("api", "device-plugin")
+    desk.event("dev3", "api")
+    desk.write("api", "dra")
+
+    with capture_logs() as lines:
+        desk.event("dev3", "api")
+
+    assert complaints(lines) == {"attribute_ignored": "is published by the driver itself"}
+
+
+def test_an_attribute_that_is_half_written_is_read_again_with_the_next_flip(desk):
+    desk.write("api", "dra")
+    desk.write("2/model", "H100")
+    desk.scan()
+    desk.write("2/model", "")
+    desk.event("dev3/2", "model", inotify.MODIFY)
+    desk.write("2/model", "H200")
+    desk.write("2/health", "unhealthy")
+
+    desk.event("dev3/2", "health")
+
+    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H200"),)
+
+
+def test_a_whole_scan_reads_all_of_a_device(desk):
+    desk.write("api", "dra")
+    desk.write("2/model", "H100")
+    desk.scan()
+    desk.write("2/model", "H200")
+
+    desk.scan()
+
+    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H200"),)
 
 
 def test_taints_are_files_and_come_and_go_with_events(desk):

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fakehw_plugin.dra import health_list, names, placement
-from fakehw_plugin.dra.entry import Entry, entry
+from fakehw_plugin.dra.entry import Entry, entry, taints_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ class DevicePool:
         self._devices: dict[str, Device] = {}
         """By name in the pool."""
         self._entries: dict[str, Entry] = {}
+        """Made when slices are asked for, after the health streams, which need none."""
         self._place: dict[str, int] = {}
         self._members: dict[int, dict[str, None]] = {0: {}}
         self._built: dict[int, list[Entry]] = {}
@@ -44,7 +45,7 @@ class DevicePool:
     @property
     def tainted(self) -> int:
         """Return how many devices have a taint."""
-        return sum("taints" in found for found in self._entries.values())
+        return sum(bool(taints_of(device)) for device in self._devices.values())
 
     def subscribe(self, wake: Callable[[], None]) -> None:
         """Call `wake` after every change from now on."""
@@ -58,7 +59,7 @@ class DevicePool:
         """Take note of a new or changed device."""
         name = names.device_name(device.id)
         self._devices[name] = device
-        self._entries[name] = entry(device, driver=self.driver)
+        self._entries.pop(name, None)
         self.health.put(name, device)
         if name not in self._place:
             index = placement.first_with_room(len(members) for _, members in sorted(self._members.items()))
@@ -71,7 +72,7 @@ class DevicePool:
         name = names.device_name(device_id)
         if self._devices.pop(name, None) is None:
             return  # it came and went before it was published
-        del self._entries[name]
+        self._entries.pop(name, None)
         self.health.remove(name)
         index = self._place.pop(name)
         del self._members[index][name]
@@ -104,9 +105,14 @@ class DevicePool:
         for index in range(len(self._members)):
             if index not in self._built:
                 ordered = sorted(self._members[index], key=lambda name: self._devices[name].sort_key)
-                self._built[index] = [self._entries[name] for name in ordered]
+                self._built[index] = [self._entry(name) for name in ordered]
             result[names.slice_name(index, driver=self.driver, node=self.node)] = self._built[index]
         return result
+
+    def _entry(self, name: str) -> Entry:
+        if name not in self._entries:
+            self._entries[name] = entry(self._devices[name], driver=self.driver)
+        return self._entries[name]
 
     def places(self, slices: Mapping[str, dict[str, Any]]) -> dict[str, int]:
         """Return where `slices` of the API server have devices, by name."""

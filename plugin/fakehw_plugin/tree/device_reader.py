@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from fakehw_plugin.device import Device, Health
 from fakehw_plugin.offer import Api
 from fakehw_plugin.tree import attributes, details
+from fakehw_plugin.tree.complaints import Found
 from fakehw_plugin.tree.entries import TaintsEntry
 
 if TYPE_CHECKING:
     from fakehw_plugin import inotify
-    from fakehw_plugin.tree.complaints import Complaints, Found
+    from fakehw_plugin.tree.complaints import Complaints
     from fakehw_plugin.tree.details import Details
     from fakehw_plugin.tree.entries import DeviceEntry, Watched
     from fakehw_plugin.tree.known import KnownTree
@@ -31,9 +32,8 @@ class DeviceReader:
 
         Where it `may_wait`, what was known stands until it is whole; else what it says counts.
         """
-        was, found = entry.device, dict[tuple[str, str], str]()
+        was, found = entry.device, Found()
         numa_node, has_device_node, is_whole = None, False, True
-        settings = entry.parent.settings
         extras: Details | None = None
         try:
             fd = attributes.open_directory(str(entry.number), dir_fd=class_fd)
@@ -43,10 +43,8 @@ class DeviceReader:
         else:
             try:
                 reading = attributes.read_health(dir_fd=fd)
-                if settings is not None and settings.api is Api.DRA:
-                    self._watch_taints(entry)
-                    extras = details.read(fd, entry.path, dict(settings.types), found)
-                    is_whole = extras.is_whole
+                extras = self._read_details(fd, entry)
+                is_whole = extras is None or extras.is_whole
                 has_device_node = self._has_device_node(fd, entry, found)
                 numa_node = attributes.read_numa_node(dir_fd=fd)
             except attributes.AttributeFileError as error:
@@ -60,18 +58,43 @@ class DeviceReader:
             self._complaints.replace(f"{entry.path}/.", found)
         node, class_name = entry.parent.parent.name, entry.parent.name
         now = Device(node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node)
-        if extras is not None and settings is not None:
-            now = now._replace(
-                attributes=extras.attributes, taints=extras.taints, unhealthy_effect=settings.unhealthy_effect
-            )
-            if may_wait and was is not None and not extras.is_whole:
-                now = now._replace(attributes=was.attributes, taints=was.taints)
-        if now == was:
-            return is_whole
-        if may_wait and not reading.is_whole:
+        if extras is not None:
+            now = self._with_details(now, was if may_wait else None, extras, entry)
+        if may_wait and not reading.is_whole and now != was:
             return False
-        self._known.put(entry, now)
+        if now != was:
+            self._known.put(entry, now)
+        if entry.taints is not None:
+            entry.taints.has_changed = extras is None or not extras.is_whole
         return is_whole
+
+    def _read_details(self, fd: int, entry: DeviceEntry) -> Details | None:
+        """Return what is read for DRA; None where another API serves the class.
+
+        A flip of the health must not cost what reading all the other files does: they are read when something has
+        changed but the health.
+        """
+        settings, was = entry.parent.settings, entry.device
+        if settings is None or settings.api is not Api.DRA:
+            if entry.taints is not None:
+                self._complaints.replace(f"{entry.path}/.details", {})
+            return None
+        if was is not None and entry.wd is not None and entry.taints is not None and not entry.taints.has_changed:
+            return details.Details(was.attributes, was.taints, is_whole=True)
+        self._watch_taints(entry)
+        found = Found()
+        extras = details.read(fd, entry.path, dict(settings.types), found)
+        if extras.is_whole:
+            self._complaints.replace(f"{entry.path}/.details", found)
+        return extras
+
+    @staticmethod
+    def _with_details(now: Device, was: Device | None, extras: Details, entry: DeviceEntry) -> Device:
+        """Return the device with what was read for DRA; what may be half-written stays as it `was`."""
+        assert entry.parent.settings is not None
+        known = was if was is not None and not extras.is_whole else extras
+        effect = entry.parent.settings.unhealthy_effect
+        return now._replace(attributes=known.attributes, taints=known.taints, unhealthy_effect=effect)
 
     def _watch_taints(self, entry: DeviceEntry) -> None:
         if entry.taints is None:

@@ -109,15 +109,17 @@ class DeviceEntry:
 
 
 class TaintsEntry:
-    """The directory `taints` of a device: watched, and read with its device."""
+    """The directory `taints` of a device by DRA: watched, and read with its device."""
 
-    __slots__ = ("device", "wd")
+    __slots__ = ("device", "has_changed", "wd")
 
     is_attached: Final = True
 
     def __init__(self, device: DeviceEntry) -> None:
         self.device = device
         self.wd: int | None = None
+        self.has_changed = True
+        """Something may say otherwise than when the device was read last: a taint, or an attribute beside them."""
 
 
 Entry = RootEntry | NodeEntry | ClassEntry | DeviceEntry

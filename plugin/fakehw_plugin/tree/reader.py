@@ -269,6 +269,8 @@ class TreeReader:
             entry = class_entry.devices[number] = entries.DeviceEntry(class_entry, number, identity)
         if entry.wd is None:
             entry.wd = self._watch.add(entry.path, entry)
+        if entry.taints is not None:
+            entry.taints.has_changed = True
         # A known device may be in the middle of a write at this moment: that is for its own event, or for later.
         if not self._devices.read(class_fd, entry, may_wait=entry.device is not None):
             self._incomplete.append(entry)

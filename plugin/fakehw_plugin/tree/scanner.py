@@ -136,6 +136,7 @@ class Scanner:
         if isinstance(entry, entries.TaintsEntry):
             if event.mask & inotify.IGNORED:
                 entry.wd = None
+            entry.has_changed = True
             touched.setdefault((entry.device, "health"), inotify.MODIFY)
             return False
         if not name:
@@ -147,6 +148,8 @@ class Scanner:
         elif name == "health":
             touched[entry, name] = event.mask
         elif name in ("numa_node", "node") or cls._is_detailed(entry):
+            if entry.taints is not None:
+                entry.taints.has_changed = True
             # A reason to read the device again, but not to believe a health file that is empty just now.
             touched.setdefault((entry, "health"), inotify.MODIFY)
         return False
