@@ -61,8 +61,12 @@ def from_moment(changes: Sequence[Change], at_s: float) -> tuple[Change, ...]:
     states: dict[TreePath, dict[str, tuple[int, Change]]] = {}
     for order, change in enumerate(change for change in changes if change.at_s < at_s):
         for path in change.paths:
-            if change.act is Act.PLUG:
-                states.pop(path, None)  # as it was, with all its attributes
+            last = states.get(path, {}).get(layout.HEALTH)
+            is_out = last is not None and last[1].act is Act.UNPLUG
+            if is_out != (change.act is Act.PLUG):
+                continue  # nothing happens to what is out but that it is plugged in, and that to nothing else
+            if is_out:
+                del states[path]  # as it was, with all its attributes
             else:
                 states.setdefault(path, {})[change.name] = order, change
     before: dict[int, tuple[Change, list[TreePath]]] = {}
