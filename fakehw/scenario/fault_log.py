@@ -130,8 +130,8 @@ def read(stream: BinaryIO, *, source: str) -> FaultLog:
             else:
                 rows.append(_row(dict(zip(columns, cells, strict=True)), number, moments))
         except (ValueError, csv.Error) as error:
-            said = str(error).replace("zip() argument 2", "the line") if "zip()" in str(error) else str(error)
-            if "zip()" in str(error):
+            said = str(error)
+            if "zip()" in said:
                 said = f"{len(cells)} values: must be as many as there are columns, {len(columns or ())}"
             problems.append(f"{source}:{number}: {said}")
             if columns is None:
