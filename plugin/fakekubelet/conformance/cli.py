@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fakekubelet.apiserver import slice_rules
 from fakekubelet.conformance import (
@@ -179,22 +179,24 @@ def _limits(given: argparse.Namespace, names: Mapping[str, str]) -> dict[str, fl
     return {f"{name}_s": value for name, value in wanted.items()}
 
 
+def _common(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of CommonSettings."""
+    return {
+        "command": tuple(given.command),
+        "break_command": given.break_,
+        "mend_command": given.mend,
+        "is_brief": given.brief,
+        "mode": given.kubelet,
+    }
+
+
 def _settings(given: argparse.Namespace, plugin_dir: Path) -> Settings:
     limits = dataclasses.replace(Limits(), **_limits(given, _LIMITS))
     resources = tuple(name for name in given.resources.split(",") if name)
     for name in resources:
         if not resource_name.is_extended(name):
             raise UsageError(f"{name!r}: must be an extended resource name, contract REG-10 (--resources)")
-    return Settings(
-        command=tuple(given.command),
-        plugin_dir=plugin_dir,
-        resources=resources,
-        break_command=given.break_,
-        mend_command=given.mend,
-        is_brief=given.brief,
-        mode=given.kubelet,
-        limits=limits,
-    )
+    return Settings(**_common(given), plugin_dir=plugin_dir, resources=resources, limits=limits)
 
 
 def _driver_settings(given: argparse.Namespace, root: Path) -> dra_settings.Settings:
@@ -207,16 +209,12 @@ def _driver_settings(given: argparse.Namespace, root: Path) -> dra_settings.Sett
         raise UsageError(f"{given.driver!r}: must be the name of a driver, contract DRA-2 (--driver)")
     runtime = Path(dra_constants.CDI_DIR)
     return dra_settings.Settings(
-        command=tuple(given.command),
+        **_common(given),
         root=root,
         cdi_dir=runtime if given.private_mount and runtime.is_dir() else root / "cdi",
         driver=given.driver,
-        break_command=given.break_,
-        mend_command=given.mend,
         unplug_command=given.unplug,
         plug_command=given.plug,
-        is_brief=given.brief,
-        mode=given.kubelet,
         limits=dataclasses.replace(dra_settings.Limits(), **_limits(given, _DRA_LIMITS)),
     )
 

@@ -6,12 +6,20 @@ import dataclasses
 from pathlib import Path
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CommonLimits:
     """Seconds. Those with a number of the contract are the kubelet's; the others are what a cluster can live with."""
 
     start_s: float = 30.0
     """From the start of the process to its first registration."""
+    stop_s: float = 10.0
+    """From SIGTERM to the end of the process; Kubernetes waits 30 s by default."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits(CommonLimits):
+    """Those of a device plugin."""
+
     options_s: float = 2.0
     """GetDevicePluginOptions, which holds up the plugin's own Register call (contract REG-7)."""
     list_s: float = 5.0
@@ -22,23 +30,18 @@ class Limits:
     """PreStartContainer (contract PS-1)."""
     recovery_s: float = 10.0
     """From a kubelet that is there again to a list of every resource (contract RS-6)."""
-    stop_s: float = 10.0
-    """From SIGTERM to the end of the process; Kubernetes waits 30 s by default."""
     absent_s: float = 3.0
     """How long the kubelet is away, at the start and later."""
     quiet_s: float = 1.0
     """How long nothing is done to see what the plugin does by itself; also ends the search for resources."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
-    """One run of the kit."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CommonSettings:
+    """One run of the kit, whatever it tests."""
 
     command: tuple[str, ...] = ()
-    """The plugin; `{plugin_dir}` and the other `places` are replaced. Empty: it runs already."""
-    plugin_dir: Path = Path("/var/lib/kubelet/device-plugins")
-    resources: tuple[str, ...] = ()
-    """What it is to register; empty: whatever it does."""
+    """What is tested, word by word; `{name}` is replaced for every name of `places`."""
     break_command: str | None = None
     """Shell command that makes a device unhealthy."""
     mend_command: str | None = None
@@ -47,6 +50,15 @@ class Settings:
     """Whether the first life is enough: no restarts of anything, no signals but the last."""
     mode: str = "1.36"
     """Which kubelet (`fakekubelet.Mode`)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(CommonSettings):
+    """One run on a device plugin; without a command on one that runs already."""
+
+    plugin_dir: Path = Path("/var/lib/kubelet/device-plugins")
+    resources: tuple[str, ...] = ()
+    """What it is to register; empty: whatever it does."""
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     @property

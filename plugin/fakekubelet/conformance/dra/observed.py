@@ -98,6 +98,16 @@ class Slices:
             self.deleted.append(change.new.document["metadata"]["name"])
 
 
+def keeps_away(device: dict[str, Any]) -> bool:
+    """Tell whether a device of a slice has a taint that keeps pods away."""
+    return any(taint["effect"] in ("NoSchedule", "NoExecute") for taint in device.get("taints", ()))
+
+
+def can_be_claimed(device: dict[str, Any]) -> bool:
+    """Tell whether a claim can have a device as a whole: of a shared one it has a share, which the kit cannot give."""
+    return not keeps_away(device) and not device.get("allowMultipleAllocations")
+
+
 class Health:
     """The health messages of one driver."""
 

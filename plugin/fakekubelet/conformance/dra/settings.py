@@ -6,18 +6,18 @@ import dataclasses
 import uuid
 from typing import TYPE_CHECKING
 
+from fakekubelet.conformance import settings
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 NODE_NAME = "conformance"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds. Those with a number of the contract are the kubelet's; the others are what a cluster can live with."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits(settings.CommonLimits):
+    """Those of a driver."""
 
-    start_s: float = 30.0
-    """From the start of the process to its registration."""
     info_s: float = 1.0
     """GetInfo (contract DRA-3)."""
     publish_s: float = 10.0
@@ -30,31 +30,23 @@ class Limits:
     """From a kubelet that is there again to a registration."""
     republish_s: float = 75.0
     """From slices that are deleted to slices that are there again. Go's helper takes up to a minute (contract SL-4)."""
-    stop_s: float = 10.0
-    """From SIGTERM to the end of the process."""
     quiet_s: float = 2.0
     """How long nothing is done to see what the driver does by itself."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
-    """One run of the kit on a DRA driver."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(settings.CommonSettings):
+    """One run on a DRA driver, which is always started by the kit."""
 
-    command: tuple[str, ...]
-    """The driver; `{plugins_dir}` and the others of `places` are replaced."""
     root: Path
     """A directory of the kit's own, or /var/lib/kubelet in a private mount."""
     cdi_dir: Path
     driver: str = ""
     """Its name; empty: the first that registers. With a name its directory is made, as a DaemonSet's mount would."""
-    break_command: str | None = None
-    mend_command: str | None = None
     unplug_command: str | None = None
     """Shell command that takes a device away."""
     plug_command: str | None = None
     """Shell command that puts it back."""
-    is_brief: bool = False
-    mode: str = "1.36"
     limits: Limits = dataclasses.field(default_factory=Limits)
 
     @property
