@@ -21,7 +21,7 @@ class BindMount(NamedTuple):
 
 
 class Allocation(NamedTuple):
-    """What one container gets for its devices of one resource."""
+    """What one container gets for a device."""
 
     envs: dict[str, str]
     mounts: tuple[BindMount, ...] = ()
@@ -50,19 +50,6 @@ def grant(path: str, variable: str, *, has_device_node: bool, host_root: str) ->
         (BindMount(path, source),),
         (BindMount(f"{path}/node", f"{source}/node"),) if has_device_node else (),
     )
-
-
-def allocate(devices: Collection[Device], *, host_root: str) -> Allocation:
-    """Return what a container gets for all of `devices` together, such as DEV_3_ID_0='/node2/dev3/2'."""
-    envs: dict[str, str] = {}
-    mounts: list[BindMount] = []
-    device_nodes: list[BindMount] = []
-    for device, variable in variables(devices):
-        granted = grant(device.path, variable, has_device_node=device.has_device_node, host_root=host_root)
-        envs |= granted.envs
-        mounts += granted.mounts
-        device_nodes += granted.device_nodes
-    return Allocation(envs, tuple(mounts), tuple(device_nodes))
 
 
 def prefer(available: Collection[Device], must_include: Sequence[Device], size: int) -> list[Device]:

@@ -12,7 +12,6 @@ used as it is configured there.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 from fakehw_plugin.log_sink import LogSink
 
 if TYPE_CHECKING:
-    import json
+    import datetime
     from collections.abc import Iterator, MutableMapping
 
     from structlog.typing import Processor
@@ -98,7 +97,7 @@ def load() -> None:
 
     for level, event, values in lines:
         at = datetime.datetime.fromtimestamp(values.pop("timestamp"), datetime.UTC)
-        getattr(_final, level)(event, **values, timestamp=at.isoformat().replace("+00:00", "Z"))
+        getattr(_final, level)(event, **values, timestamp=_iso(at))
 
 
 def preload() -> None:
@@ -149,33 +148,41 @@ def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | No
         import structlog
 
     processors: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.MaybeTimeStamper(fmt="iso"),
+        _without_control_characters,
+        structlog.dev.ConsoleRenderer(colors=out.isatty() and not os.environ.get("NO_COLOR")),
     ]
-    if console:
-        processors.append(_without_control_characters)
-        processors.append(structlog.dev.ConsoleRenderer(colors=out.isatty() and not os.environ.get("NO_COLOR")))
-    else:
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
     structlog.configure(
-        processors=processors,
+        processors=processors if console else [_json_renderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=out),  # type: ignore[arg-type]  # it wants write and flush
         cache_logger_on_first_use=True,
     )
 
 
-@functools.cache
-def _encoder() -> json.JSONEncoder:
+def _json_renderer() -> Processor:
+    """Return structlog's processors for JSON in one: a line is written for each Allocate, and each of theirs counts.
+
+    `json.dumps` would make an encoder for each line, as it does for what is not its own.
+    """
+    import datetime
     import json
 
-    return json.JSONEncoder(default=str)
+    encode, utc = json.JSONEncoder(default=str).encode, datetime.UTC
+
+    def render(_: object, level: str, values: MutableMapping[str, Any]) -> str:
+        values["level"] = level
+        if "timestamp" not in values:
+            values["timestamp"] = _iso(datetime.datetime.now(utc))
+        return encode(values)
+
+    return render
 
 
-def _json(values: MutableMapping[str, Any], **_: object) -> str:
-    """Return `values` as JSON. `json.dumps` would make an encoder for each line, as it does for what is not its own."""
-    return _encoder().encode(values)
+def _iso(at: datetime.datetime) -> str:
+    """Return a time of UTC as ISO 8601 has it, with a Z as structlog writes it."""
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def _without_control_characters(_: object, __: str, values: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -8,39 +8,6 @@ from fakehw_plugin.device import Device
 from tests.factories import make_device
 
 
-def test_the_seeds_pod_gets_the_seeds_variables() -> None:
-    given_devices = [make_device(3), make_device(2)]
-
-    assert allocation.allocate(given_devices, host_root="/fakehw").envs == {
-        "DEV_3_ID_0": "/node2/dev3/2",
-        "DEV_3_ID_1": "/node2/dev3/3",
-    }
-
-
-def test_variables_follow_the_device_number_and_not_its_text() -> None:
-    envs = allocation.allocate([make_device(10), make_device(9)], host_root="/fakehw").envs
-
-    assert list(envs.values()) == ["/node2/dev3/9", "/node2/dev3/10"]
-
-
-def test_two_classes_of_one_resource_count_apart() -> None:
-    envs = allocation.allocate([make_device(1, class_name="gpu"), make_device(1)], host_root="/").envs
-
-    assert envs == {"DEV_3_ID_0": "/node2/dev3/1", "GPU_ID_0": "/node2/gpu/1"}
-
-
-def test_each_device_directory_is_mounted_from_the_tree_of_the_host() -> None:
-    mounts = allocation.allocate([make_device(2)], host_root="/srv/fakehw/").mounts
-
-    assert mounts == (allocation.BindMount("/node2/dev3/2", "/srv/fakehw/node2/dev3/2"),)
-
-
-def test_a_device_node_is_given_only_where_there_is_one() -> None:
-    nodes = allocation.allocate([make_device(1), make_device(2, has_device_node=True)], host_root="/f").device_nodes
-
-    assert nodes == (allocation.BindMount("/node2/dev3/2/node", "/f/node2/dev3/2/node"),)
-
-
 def on_nodes(*numa_nodes: int | None) -> list[Device]:
     return [make_device(number, numa_node=numa_node) for number, numa_node in enumerate(numa_nodes, 1)]
 

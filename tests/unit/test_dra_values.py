@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from fakehw_plugin import allocation
 from fakehw_plugin.attribute import Attribute, AttributeType, Effect, Taint
 from fakehw_plugin.device import DeviceID, Health
+from fakehw_plugin.deviceplugin import answers
 from fakehw_plugin.dra import cdi, claim, health_list, names, placement, servicer
 from fakehw_plugin.dra.entry import entry
 from fakehw_plugin.dra.pool import DevicePool, PoolListing
+from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.drahealth.v1 import api_pb2 as health_v1
 from tests.factories import make_device
 
@@ -295,11 +297,16 @@ def test_a_cdi_file_gives_what_the_device_plugin_gives() -> None:
     device = make_device(2, has_device_node=True)
     ((_, variable),) = allocation.variables([device])
     granted = allocation.grant(device.path, variable, has_device_node=True, host_root="/fakehw/")
-    by_plugin = allocation.allocate([device], host_root="/fakehw/")
+    by_plugin = pluginapi.AllocateResponse.FromString(answers.container([device], host_root="/fakehw/"))
+    (answer,) = by_plugin.container_responses
 
     (found,) = cdi.spec("myplugin.io", "uid", [("node2-dev3-2", granted)])["devices"]
 
-    assert granted == by_plugin
+    assert granted == allocation.Allocation(
+        dict(answer.envs),
+        tuple(allocation.BindMount(mount.container_path, mount.host_path) for mount in answer.mounts),
+        tuple(allocation.BindMount(node.container_path, node.host_path) for node in answer.devices),
+    )
     assert found == {
         "name": "uid-node2-dev3-2",
         "containerEdits": {

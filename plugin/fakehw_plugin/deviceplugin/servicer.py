@@ -159,34 +159,25 @@ class DevicePluginServicer:
         The same device may be asked for again (contract AL-4, PIT-12). A device that is unknown, unhealthy or not a
         real directory at this moment is refused by name, which fails the pod (contract ADM-2).
         """
-        from fakehw_plugin import allocation
+        from fakehw_plugin.deviceplugin import answers
         from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
-        resource = self._inventory.resource_name
-        response = pluginapi.AllocateResponse()
+        resource, response = self._inventory.resource_name, b""
         asked = await self._parse(pluginapi.AllocateRequest, request, context)
         try:
             for container in asked.container_requests:
                 devices = await slices.run(self._all_allocatable(container.devices_ids))
-                given = allocation.allocate(devices, host_root=self._host_root)
-                answer = response.container_responses.add(envs=given.envs)
-                for mount in given.mounts:
-                    answer.mounts.add(container_path=mount.container_path, host_path=mount.host_path, read_only=True)
-                for node in given.device_nodes:
-                    answer.devices.add(
-                        container_path=node.container_path,
-                        host_path=node.host_path,
-                        permissions=allocation.DEVICE_NODE_PERMISSIONS,
-                    )
-                self._on_allocated([device.id for device in devices])
+                response += answers.container(devices, host_root=self._host_root)
+                device_ids = [device.id for device in devices]
+                self._on_allocated(device_ids)
                 # After the answer: a log line takes longer than making it.
-                self._later(functools.partial(self._tell_allocated, [device.id for device in devices]))
+                self._later(functools.partial(self._tell_allocated, device_ids))
         except errors.UnknownDeviceError as error:
             await self._refuse(context, "unknown_device", grpc.StatusCode.INVALID_ARGUMENT, error)
         except errors.UnhealthyDeviceError as error:
             await self._refuse(context, "unhealthy_device", grpc.StatusCode.FAILED_PRECONDITION, error)
         self._telemetry.allocations[resource, "ok"] += 1
-        return response.SerializeToString()
+        return response
 
     async def pre_start_container(self, request: bytes, context: Context) -> bytes:
         """Check once more that the devices are healthy; a refusal is retried by the kubelet (contract PS-1, PS-2)."""
