@@ -8,20 +8,19 @@ changes, a pod goes, or one comes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fakekubelet import changes, clock, pod
 from fakekubelet.cluster import pod_run, scheduler
+from fakekubelet.cluster.life import Life
 from fakekubelet.kubelet import kubelet, pod_status
 from fakekubelet.kubelet.mode import Mode
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Sequence
-    from types import TracebackType
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -69,7 +68,7 @@ class ClusterPod:
             self.events.append((kind, reason, message))
 
 
-class LocalCluster:
+class LocalCluster(Life):
     """Nodes, pods and a queue, as an async context manager."""
 
     def __init__(
@@ -87,6 +86,7 @@ class LocalCluster:
         With *node_status_period_s* None a Node object follows its kubelet at once; a real one takes up to 10.4 s
         (NS-5).
         """
+        super().__init__()
         self.nodes: dict[str, kubelet.FakeKubelet] = {}
         """The kubelets by node name, once the context is entered."""
         self.pods: dict[str, ClusterPod] = {}
@@ -98,39 +98,9 @@ class LocalCluster:
         self._mode = mode
         self._seed = seed
         self._changes = changes.Changes()
-        self._stale = asyncio.Event()
         self._stale_nodes: set[str] = set()
-        """Where something happened since `_follow` looked: of a thousand nodes it looks at those."""
+        """Where something happened since the last look: of a thousand nodes the next is at those."""
         self._scheduling = asyncio.Lock()
-        self._life = contextlib.AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with contextlib.AsyncExitStack() as life:
-            # Under /tmp, because a socket's path has 107 bytes at most (contract PATH-4).
-            short = tempfile.TemporaryDirectory(prefix="fk-", dir="/tmp")
-            root = Path(life.enter_context(short))
-            for number, name in enumerate(self._node_names):
-                node = kubelet.FakeKubelet(
-                    root / str(number) / "dp",
-                    node_name=name,
-                    pod_resources_socket=root / str(number) / "pr" / "kubelet.sock",
-                    clock=self._clock,
-                    mode=self._mode,
-                    seed=self._seed + number,
-                    node_status_period_s=self._period_s,
-                )
-                self.nodes[name] = await life.enter_async_context(node)
-                node.changes.subscribe(functools.partial(self._node_changed, name))
-            task = asyncio.create_task(self._follow(), name="cluster")
-            life.push_async_callback(_cancel_and_wait, task)
-            life.push_async_callback(self._stop_pods)
-            self._life = life.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._life.aclose()
 
     async def apply(self, manifest: str | Path) -> list[ClusterPod]:
         """Create the pods of a YAML text or file, those that are there already excepted, and try to schedule them.
@@ -193,16 +163,27 @@ class LocalCluster:
         self._stale.set()
         self._changes.ring()
 
-    async def _follow(self) -> None:
-        """Bring Node objects up to date where nobody ticks, then look at the queue; wait for the next change."""
-        while True:
-            await self._stale.wait()
-            self._stale.clear()
-            stale, self._stale_nodes = self._stale_nodes, set()
-            for node in [self.nodes[name] for name in self.nodes if name in stale]:
-                if self._period_s is None and node.is_up and not node.is_node_status_current:
-                    await node.tick()
-            await self._schedule()
+    async def _bring_up(self, root: Path, life: contextlib.AsyncExitStack) -> None:
+        for number, name in enumerate(self._node_names):
+            node = kubelet.FakeKubelet(
+                root / str(number) / "dp",
+                node_name=name,
+                pod_resources_socket=root / str(number) / "pr" / "kubelet.sock",
+                clock=self._clock,
+                mode=self._mode,
+                seed=self._seed + number,
+                node_status_period_s=self._period_s,
+            )
+            self.nodes[name] = await life.enter_async_context(node)
+            node.changes.subscribe(functools.partial(self._node_changed, name))
+
+    async def _look(self) -> None:
+        """Bring Node objects up to date where nobody ticks, then look at the queue."""
+        stale, self._stale_nodes = self._stale_nodes, set()
+        for node in [self.nodes[name] for name in self.nodes if name in stale]:
+            if self._period_s is None and node.is_up and not node.is_node_status_current:
+                await node.tick()
+        await self._schedule()
 
     async def _schedule(self) -> None:
         """Try every pod that has no node, in the order of arrival."""
@@ -253,7 +234,7 @@ class LocalCluster:
             view.append(scheduler.Node(self._control_plane, {}, is_tainted=True))
         return view
 
-    async def _stop_pods(self) -> None:
+    async def _end_pods(self) -> None:
         runs = [known.run for known in self.pods.values() if known.run is not None]
         await asyncio.gather(*(run.stop(_EXIT_GRACE_S) for run in runs))
 
@@ -263,8 +244,3 @@ _HOLDING = (pod_status.Phase.PENDING, pod_status.Phase.RUNNING)
 
 _EXIT_GRACE_S = 1.0
 """How long pods get to end when the whole cluster ends."""
-
-
-async def _cancel_and_wait(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
