@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
 from kubectl_fakehw import cli
+from kubectl_fakehw.commands import listing
 
 if TYPE_CHECKING:
     import argparse
@@ -81,6 +82,6 @@ def _devices() -> list[str]:
     """Return the devices of the cluster; none where it does not answer, for there is nobody to tell."""
     arguments = cli.make_parser().parse_args(["list", "--timeout", f"{_WAIT_S:g}"])
     try:
-        return asyncio.run(asyncio.wait_for(cli.device_names(arguments), _WAIT_S * 2))
+        return asyncio.run(asyncio.wait_for(listing.device_names(arguments), _WAIT_S * 2))
     except Exception:  # whatever it is, it must not run into the line that is being typed
         return []
