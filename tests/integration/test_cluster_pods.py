@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -192,12 +193,14 @@ async def test_a_container_that_ends_is_started_again_after_its_back_off_with_th
         async with plugins(node, {1: ["node1-dev1-1"]}):
             await running.apply(manifest("p", "echo $DEV_1_ID_0", limits={f"{DOMAIN}1": 1}))
             status = running.pods["p"].admitted.containers["main"]
-            await running.wait_for(lambda: status.starts == 1 and not status.is_running)
+            await running.wait_for(lambda: status.waiting_reason == "CrashLoopBackOff")  # the first time at once
+            assert (status.starts, status.ended.exit_code, status.ended.reason) == (2, 0, "Completed")
+            assert status.message.startswith("back-off 10s restarting failed container=main pod=p_default(")
 
             await clock.advance(10)
-            await running.wait_for(lambda: status.starts == 2 and not status.is_running)
+            await running.wait_for(lambda: status.starts == 3 and "back-off 20s" in status.message)
 
-            assert running.logs("p") == "/node1/dev1/1\n" * 2
+            assert running.logs("p") == "/node1/dev1/1\n" * 3
             assert len(node.calls.of("Allocate")) == 1
 
 
@@ -215,8 +218,9 @@ async def test_a_command_that_a_process_cannot_be_given_keeps_the_container_wait
         spec = pod.Pod("p", (pod.Container("main", command=("sh", "a\0b")),))
         admitted = await running.nodes["n"].admit(spec)
         run = pod_run.PodRun(
-            running.nodes["n"], admitted, ring=lambda: None, note=lambda *_: None, time_source=ManualClock()
-        )
+            running.nodes["n"], admitted, outputs={"main": process.Printed().add}, ring=lambda: None,
+            note=lambda *_: None, time_source=ManualClock(),
+        )  # fmt: skip  # whose, then who hears
         run.start()
         status = admitted.containers["main"]
         await running.wait_for(lambda: status.waiting_reason == "RunContainerError")
@@ -327,15 +331,73 @@ async def test_leaving_the_cluster_leaves_no_process_task_or_directory():
 async def test_a_process_is_asked_to_end_before_it_is_made_to(tmp_path):
     printed = asyncio.Event()
     script = "trap 'echo asked; exit 3' TERM; echo up; while :; do sleep 0.05; done"
-    started = await process.Process.start(["sh", "-c", script], {"PATH": os.environ["PATH"]}, on_output=printed.set)
+    output = process.Printed(printed.set)
+    started = await process.Process.start(["sh", "-c", script], {"PATH": os.environ["PATH"]}, output=output.add)
     async with asyncio.timeout(DEADLINE_S):
-        while "up" not in started.output:
+        while "up" not in output.text:
             await printed.wait()
             printed.clear()
-    await started.stop(DEADLINE_S)
 
-    assert await started.wait() == 3
-    assert "asked\n" in started.output
+    assert await started.stop(DEADLINE_S) == 3
+    assert "asked\n" in output.text
+
+
+async def test_a_process_that_is_being_stopped_can_be_stopped_with_less_grace():
+    up = asyncio.Event()
+    output = process.Printed(up.set)
+    started = await process.Process.start(["sh", "-c", "trap '' TERM; echo up; sleep 1000"], {}, output=output.add)
+    await asyncio.wait_for(up.wait(), DEADLINE_S)
+    patiently = asyncio.create_task(started.stop(1000))
+    await asyncio.sleep(0)
+
+    assert await started.stop(0) == -signal.SIGKILL
+    assert await asyncio.wait_for(patiently, DEADLINE_S) == -signal.SIGKILL
+
+
+async def test_a_process_that_prints_without_end_lets_others_be_served_and_of_its_output_the_end_is_kept(monkeypatch):
+    monkeypatch.setattr(process, "MOST_KEPT", 100_000)
+    output = process.Printed()
+    started = await process.Process.start(["sh", "-c", "while :; do printf %01000d 1; done"], {}, output=output.add)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            most = 0
+            while most < 150_000:
+                await asyncio.sleep(0)  # which would never end if reading did not
+                most = max(most, len(output.text))
+            while len(output.text) >= most:
+                await asyncio.sleep(0)
+                most = max(most, len(output.text))
+    finally:
+        await started.stop(0)
+    assert most <= 200_000
+
+
+async def test_processes_of_one_that_is_killed_are_ended_and_what_they_started(tmp_path):
+    """The pod's shell ignores SIGHUP and SIGTERM and has a child; neither would end by itself."""
+    manifest_path = tmp_path / "pods.yaml"
+    manifest_path.write_text(manifest("p", f"trap '' TERM HUP; sleep 1000 & echo $! > {tmp_path}/child; wait; wait"))
+    code = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom fakekubelet import LocalCluster\n"
+        "async def main():\n    async with LocalCluster(['n']) as running:\n"
+        "        await running.apply(Path(sys.argv[1]))\n        await asyncio.sleep(1000)\nasyncio.run(main())\n"
+    )
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(manifest_path))
+    async with asyncio.timeout(DEADLINE_S):
+        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text().endswith("\n"):
+            await asyncio.sleep(0.01)
+    child = int((tmp_path / "child").read_text())
+    killed.kill()
+    await killed.wait()
+    with pytest.raises(ProcessLookupError):
+        await _gone(child)
+
+
+@pytest.mark.parametrize(
+    ("backoff_s", "ran_s", "expected"),
+    [(None, 1, 0), (0, 1, 10), (10, 1, 20), (160, 1, 300), (300, 1, 300), (300, 601, 0)],
+)
+def test_back_off_begins_after_the_first_restart_doubles_and_is_forgotten_after_ten_minutes(backoff_s, ran_s, expected):
+    assert pod_run.next_backoff_s(backoff_s, ran_s=ran_s) == expected
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
@@ -348,10 +410,11 @@ async def test_the_pods_script_prints_the_same_in_every_shell_and_ends_at_once_o
     words = [program, "ash"] if shell == "busybox" else [program]
     env = {"PATH": os.environ["PATH"], "DEV_3_ID_1": "/node2/dev3/3", "DEV_3_ID_0": "/a=b c", "NOT_DEV_1": "x"}
     printed = asyncio.Event()
-    started = await process.Process.start([*words, flag, script], env, on_output=printed.set)
+    output = process.Printed(printed.set)
+    started = await process.Process.start([*words, flag, script], env, output=output.add)
     try:
         async with asyncio.timeout(5):
-            while started.output.count("\n") < 3:
+            while output.text.count("\n") < 3:
                 await printed.wait()
                 printed.clear()
             os.kill(started.pid, signal.SIGTERM)
@@ -359,5 +422,5 @@ async def test_the_pods_script_prints_the_same_in_every_shell_and_ends_at_once_o
     finally:
         await started.stop(0)
 
-    assert started.output == "Device vars:\nDEV_3_ID_0='/a=b c'\nDEV_3_ID_1='/node2/dev3/3'\n"
+    assert output.text == "Device vars:\nDEV_3_ID_0='/a=b c'\nDEV_3_ID_1='/node2/dev3/3'\n"
     assert code == 0

@@ -546,7 +546,8 @@ def test_a_lease_that_is_made_anew_has_no_version_of_the_old_one() -> None:
     assert "resourceVersion" not in leases.wanted_anew(lease)["metadata"]
 
 
-def test_one_fleet_at_a_time_has_a_state_and_it_is_its_users_alone(home: Path) -> None:
+def test_one_fleet_at_a_time_has_a_state_and_it_is_its_users_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(states, "LAST_MOMENTS_S", 0.0)
     with (
         states.opened(home / "x"),
         pytest.raises(FakehwError, match="a fleet runs here already"),

@@ -38,7 +38,9 @@ def home() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def dra_fleet(api: ApiServer, home: Path, *, nodes: int = 2, keeps: bool = False) -> AsyncIterator[ClusterFleet]:
+async def dra_fleet(
+    api: ApiServer, home: Path, *, nodes: int = 2, keeps: bool = False, runs: bool = False
+) -> AsyncIterator[ClusterFleet]:
     classes = {
         "gpu": {"count": 4, "resource": "a.b/gpu", "api": "dra", "driver": DRIVER},
         "nic": {"count": 1, "resource": "a.b/nic"},
@@ -47,7 +49,7 @@ async def dra_fleet(api: ApiServer, home: Path, *, nodes: int = 2, keeps: bool =
     api.write_kubeconfig(home / "kc")
     async with ClusterFleet(
         topology, home / "tree", home / "s", kubeconfig.load([home / "kc"]), domain="myplugin.io",
-        options=Options(status_every_s=None, keeps=keeps), tell=print,
+        options=Options(status_every_s=None, keeps=keeps, runs=runs), tell=print,
     ) as running:  # fmt: skip  # where, whose, how
         await until(api, lambda: running.ready == nodes)
         yield running
@@ -67,11 +69,15 @@ def with_status(api: ApiServer, found: dict[str, Any], fields: dict[str, Any]) -
     return api.update(body, subresource="status")
 
 
-def claiming(api: ApiServer, name: str, node: str, held: dict[str, Any], *, reserve: bool = True) -> dict[str, Any]:
-    container = {"name": "main", "image": "i", "resources": {"claims": [{"name": "c"}]}}
+def claiming(
+    api: ApiServer, name: str, node: str, held: dict[str, Any], *, reserve: bool = True, **fields: Any
+) -> dict[str, Any]:
+    container = {"name": "main", "image": "i", "resources": {"claims": [{"name": "c"}]}, **fields}
     entry = {"name": "c", "resourceClaimName": held["metadata"]["name"]}
-    made = api.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"},
-                       "spec": {"containers": [container], "resourceClaims": [entry]}})  # fmt: skip  # one object
+    spec = {"containers": [container], "resourceClaims": [entry], "restartPolicy": "Never" if fields else "Always"}
+    made = api.create(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+    )
     if reserve:
         reserved(api, made, held)
     api.registry.bind("default", name, node)
@@ -180,3 +186,19 @@ async def test_claims_that_were_prepared_before_a_crash_are_kept_and_taken_back(
         dra = up.nodes["w-1"].kubelet.dra
         assert dra is not None
         assert list(dra.claims.all()) == []
+
+
+async def test_a_process_gets_the_variables_of_its_claims_which_are_taken_back_when_it_ends(
+    api: ApiServer, home: Path
+) -> None:
+    async with dra_fleet(api, home, runs=True) as up:
+        command = ["sh", "-c", f"env > {home}/env; while [ ! -e {home}/end ]; do sleep 0.02; done"]
+        claiming(api, "p", "w-1", claim(api, "c1", "w-1", "n1-gpu-2"), command=command)
+        await until(api, lambda: status(api, "p").get("phase") == "Running")
+        dra = up.nodes["w-1"].kubelet.dra
+        assert dra is not None
+        assert len(list(dra.claims.all())) == 1
+        await until(api, lambda: "=/n1/gpu/2\n" in (home / "env").read_text())
+        (home / "end").touch()
+        await until(api, lambda: status(api, "p").get("phase") == "Succeeded")
+        await until(api, lambda: not list(dra.claims.all()))

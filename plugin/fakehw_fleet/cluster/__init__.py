@@ -11,6 +11,9 @@ kubelets      the kubelets, started with the pods that ran before
 node_sync     a Node brought in line with its node
 pod_sync      a pod brought in line with what its kubelet makes of it
 events        events of pods that are refused
+processes     pods as processes of this machine, if that is wanted
+commands      what a container runs, as its pod says: pure
+container_history  how containers fared before their fleet was killed: pure
 looking       looks at kubelets in which something happened
 fleet         all of them, put together
 options       how a fleet behaves towards its cluster

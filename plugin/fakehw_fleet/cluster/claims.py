@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING
 
 from fakehw_fleet.cluster import pod_status, pods
@@ -14,25 +15,27 @@ if TYPE_CHECKING:
     from kubeapi.resources import Object
 
 
-async def prepare(one: FleetNode, found: Object) -> str:
-    """Have a pod's claims prepared; return the text of the event if that cannot be now, or nothing."""
-    if one.kubelet.dra is None or not pods.has_claims(found):
-        return ""
-    try:
-        await one.kubelet.dra.prepare(found)
-    except PreparationError as error:
-        return f"Failed to prepare dynamic resources: {error}"
-    return ""
+class Step(enum.StrEnum):
+    """What is done for the claims of a pod. `reason` is that of the event where it cannot be done."""
+
+    PREPARE = "prepare"
+    UNPREPARE = "unprepare"
+
+    @property
+    def reason(self) -> str:
+        """Return the reason as the kubelet writes it."""
+        return f"Failed{self.capitalize()}DynamicResources"
 
 
-async def unprepare(one: FleetNode, found: Object) -> str:
-    """Have them taken back; likewise."""
-    if one.kubelet.dra is None or not pods.has_claims(found):
+async def bring(one: FleetNode, found: Object, step: Step) -> str:
+    """Have a pod's claims prepared, or taken back; return the text of the event if that cannot be now, or nothing."""
+    dra = one.kubelet.dra
+    if dra is None or not pods.has_claims(found):
         return ""
     try:
-        await one.kubelet.dra.unprepare(found)
+        await (dra.prepare if step is Step.PREPARE else dra.unprepare)(found)
     except PreparationError as error:
-        return f"Failed to unprepare dynamic resources: {error}"
+        return f"Failed to {step} dynamic resources: {error}"
     return ""
 
 

@@ -24,6 +24,7 @@ from fakehw_fleet.cluster.looking import Looking
 from fakehw_fleet.cluster.node import State
 from fakehw_fleet.cluster.node_sync import NodeSync
 from fakehw_fleet.cluster.pod_sync import PodSync
+from fakehw_fleet.cluster.processes import PODS, Processes
 from fakehw_fleet.cluster.sight import Sight
 from fakehw_fleet.cluster.slices import Slices
 from fakehw_fleet.cluster.tasks import Tasks
@@ -31,6 +32,7 @@ from fakehw_fleet.cluster.work import WorkQueue
 from fakehw_fleet.members import members_of, owners, served_by_dra
 from fakehw_fleet.plugins import Plugins
 from fakehw_fleet.summary import Summary, summarize
+from fakekubelet.cluster.guard import Guard
 from kubeapi import errors
 from kubeapi.credentials import Credentials
 
@@ -60,6 +62,7 @@ class ClusterFleet:
     """Builds the tree at `root`, and has its nodes join the cluster of `access` while it is entered.
 
     `state` is where kubelets have their sockets and checkpoints: with the same one again, pods keep their devices.
+    `lock` is the descriptor of its lock, which is held until the last process of a pod has ended.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class ClusterFleet:
         domain: str,
         options: Options,
         tell: Callable[[str], None],
+        lock: int | None = None,
     ) -> None:
         self.members = members_of(topology)
         self.root = root
@@ -97,15 +101,17 @@ class ClusterFleet:
         self._node_work: WorkQueue[str] = self._work(lambda name: self._node_sync.bring(name), _NODE_WORKERS)
         self._pod_work: WorkQueue[PodKey] = self._work(lambda key: self._pod_sync.bring(key), _POD_WORKERS)
         self._sight = Sight(
-            self._client, options.name, {member.name for member in self.members},
+            self._client, options.name, {member.name for member in self.members}, runs=options.runs,
             on_node=self._note_node, on_pod=self._pod_work.add, on_error=grumbles.hear,
         )  # fmt: skip  # what is to be seen, then who hears
         self._node_sync = NodeSync(
             self._client, self.nodes, self._leases, options,
             again=self._node_work.add_later, on_joined=self._note_joined, tell=tell,
         )  # fmt: skip  # what it works with, then who hears
+        self._guard = Guard(keep_open=[] if lock is None else [lock])
+        self._processes = Processes(state / PODS, self._guard, again=self._pod_work.add) if options.runs else None
         self._pod_sync = PodSync(
-            self._client, self.nodes, self._sight, Events(self._client, on_error=grumbles.hear),
+            self._client, self.nodes, self._sight, Events(self._client, on_error=grumbles.hear), self._processes,
             again=self._pod_work.add_later,
         )  # fmt: skip  # what it works with, then who hears
         names = {member.name for member in self.members}
@@ -144,6 +150,10 @@ class ClusterFleet:
                 one.plugin = self.plugins.add(one.member, one.kubelet.plugin_dir, one.kubelet.pod_resources_socket)
             self.plugins.start()
             life.push_async_callback(self._leave)
+            if self._processes is not None:
+                self._processes.keep_only(found for _, found in self._sight.pods_of_nodes())
+                await life.enter_async_context(self._guard)
+                life.push_async_callback(self._pod_sync.end_processes)
             await life.enter_async_context(self._working)
             life.callback(self._leases.drop_all)
             self._working.start(self._node_work.run(), "nodes")
@@ -179,6 +189,7 @@ class ClusterFleet:
     async def restart(self, name: str) -> None:
         """Restart the kubelet of a node; its pods run on."""
         await self.nodes[name].kubelet.restart()
+        self._add_pods(name)
 
     def silence(self, name: str) -> None:
         """Have a node tell the cluster nothing any more; it runs on."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fakehw_fleet.members import Member
     from fakehw_fleet.plugins import NodePlugin
     from fakekubelet import FakeKubelet
+    from fakekubelet.cluster.pod_run import PodRun
     from fakekubelet.kubelet.pod_status import AdmittedPod
 
 _LONGEST_NAME: Final = 40
@@ -48,6 +49,16 @@ class PodRecord:
     """By container."""
     complaint: str = ""
     """Of the last event."""
+    is_adopted: bool = False
+    """It ran before this fleet did."""
+    run: PodRun | None = None
+    """Its processes, where pods have any."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """Reasons and messages of events that are to be sent."""
+    ends_within_s: float | None = None
+    """What its processes were given to end, once they were told to."""
+    has_claims_back: bool = False
+    """Whether the claims of one that ran to its end are taken back."""
 
     @property
     def has_started(self) -> bool:

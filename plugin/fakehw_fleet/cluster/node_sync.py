@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fakehw_fleet.cluster import objects
+from fakehw_fleet.cluster import objects, processes
 from fakehw_fleet.cluster.node import State
 from kubeapi import errors
 from kubeapi.client import Patch
@@ -90,6 +90,7 @@ class NodeSync:
         one.state = State.GONE
         self._leases.drop(one.name)
         self._tell(f"{one.name}: its Node was deleted: it is no node of the fleet any more")
+        await processes.end_all(list(one.pods.values()), processes.EXIT_GRACE_S)
         await one.kubelet.stop()
 
     async def _post(self, one: FleetNode) -> None:

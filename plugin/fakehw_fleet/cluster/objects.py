@@ -77,7 +77,7 @@ def node(
                 **labels,
                 FLEET_LABEL: fleet,
             },
-            "annotations": {"fakehw.io/about": "a fake node: its kubelet is fakehw's, its pods run no process"},
+            "annotations": {"fakehw.io/about": "a fake node: its kubelet is fakehw's, its pods are no containers"},
         },
         "spec": {"taints": [dict(taint) for taint in taints]},
         "status": {

@@ -20,4 +20,6 @@ class Options:
     keeps: bool = False
     """Leave Nodes and leases when the fleet ends, for the next one."""
     has_taint: bool = True
+    runs: bool = False
+    """Containers are processes of this machine, as far as their pods say what to run."""
     kubelet_version: str = "v1.36.0-fakehw"

@@ -12,7 +12,7 @@ from fakekubelet.kubelet.pod_status import Phase
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fakekubelet.kubelet.pod_status import AdmittedPod
+    from fakekubelet.kubelet.pod_status import AdmittedPod, ContainerStatus, Ended
 
 Object = dict[str, Any]
 
@@ -47,13 +47,16 @@ def status_patch(
         status |= {"reason": admitted.reason, "message": admitted.message}
     annotations: Object = {}
     if admitted.phase is not Phase.FAILED or not admitted.reason:
-        is_running = admitted.phase is Phase.RUNNING
+        is_running = admitted.phase is Phase.RUNNING and all(
+            admitted.containers[one["name"]].is_running for one in found["spec"]["containers"]
+        )
+        is_initialized = all(_is_through(admitted, one) for one in found["spec"]["initContainers"])
         status["conditions"] = [
             {"type": kind, "status": "True" if is_on else "False", "lastTransitionTime": stamp(now)}
             for kind, is_on in (
                 *(() if found["status"]["conditions"] else ((SCHEDULED, True),)),
-                ("PodReadyToStartContainers", is_running),
-                ("Initialized", True),
+                ("PodReadyToStartContainers", admitted.phase is Phase.RUNNING),
+                ("Initialized", is_initialized),
                 ("ContainersReady", is_running),
                 ("Ready", is_running),
             )
@@ -77,36 +80,56 @@ def status_patch(
 def _container_status(
     one: Object, admitted: AdmittedPod, health: Sequence[Object], started: str, *, is_init: bool = False
 ) -> Object:
-    name = one["name"]
-    known = admitted.containers[name]
-    is_running = known.is_running and admitted.phase is Phase.RUNNING
-    identity = f"fakehw://{admitted.uid}/{name}"
+    known = admitted.containers[one["name"]]
+    is_running = known.is_running and admitted.is_active
     status: Object = {
-        "name": name,
+        "name": known.name,
         "image": one.get("image", ""),
         "imageID": "",
-        "restartCount": 0,
-        "ready": is_running or is_init,
+        "restartCount": max(0, known.starts - 1),
+        "ready": _is_through(admitted, one) if is_init else is_running,
         "started": is_running,
-        "containerID": identity,
+        "containerID": f"fakehw://{admitted.uid}/{known.name}",
+        "state": _state(known, admitted, started, is_init=is_init),
     }
-    if is_running:
-        status["state"] = {"running": {"startedAt": started}}
-    elif known.waiting_reason is not None:
-        status["state"] = {"waiting": {"reason": known.waiting_reason, "message": known.message}}
-    elif is_init or admitted.phase in (Phase.SUCCEEDED, Phase.FAILED):
-        code = 1 if admitted.phase is Phase.FAILED else 0
-        status["state"] = {
-            "terminated": {
-                "exitCode": code, "reason": "Error" if code else "Completed", "startedAt": started,
-                "finishedAt": started, "containerID": identity,
-            }
-        }  # fmt: skip  # one state
-    else:
-        status["state"] = {"waiting": {"reason": "ContainerCreating"}}
+    if known.ended is not None and "terminated" not in status["state"]:
+        status["lastState"] = {"terminated": _terminated(known.ended, status["containerID"])}
     if health:
         status["allocatedResourcesStatus"] = list(health)
     return status
+
+
+def _state(known: ContainerStatus, admitted: AdmittedPod, started: str, *, is_init: bool) -> Object:
+    """Return the state of a container; `started` is when its pod did, all there is to say without processes."""
+    if known.is_running and admitted.is_active:
+        return {"running": {"startedAt": stamp(known.started_at) if known.started_at else started}}
+    if known.waiting_reason is not None and admitted.is_active:
+        return {"waiting": {"reason": known.waiting_reason, "message": known.message}}
+    identity = f"fakehw://{admitted.uid}/{known.name}"
+    if known.ended is not None:
+        return {"terminated": _terminated(known.ended, identity)}
+    if known.starts and (is_init or not admitted.is_active):
+        code = 1 if admitted.phase is Phase.FAILED else 0
+        ended = {"exitCode": code, "reason": "Error" if code else "Completed", "startedAt": started}
+        return {"terminated": {**ended, "finishedAt": started, "containerID": identity}}
+    is_late = admitted.pod.init_containers and not is_init
+    return {"waiting": {"reason": "PodInitializing" if is_late or is_init else "ContainerCreating"}}
+
+
+def _terminated(ended: Ended, identity: str) -> Object:
+    return {
+        "exitCode": ended.exit_code, "reason": ended.reason, "containerID": identity,
+        "startedAt": stamp(ended.started_at), "finishedAt": stamp(ended.finished_at),
+    } | ({"message": ended.message} if ended.message else {})  # fmt: skip  # one state
+
+
+def _is_through(admitted: AdmittedPod, one: Object) -> bool:
+    """Tell whether an init container has done its work: it has ended well, or is a sidecar that runs."""
+    known = admitted.containers[one["name"]]
+    is_sidecar = one["restartPolicy"] == "Always"
+    if known.is_running or is_sidecar:
+        return is_sidecar and known.is_running and admitted.is_active
+    return bool(known.starts) and known.waiting_reason is None and (known.ended is None or not known.ended.exit_code)
 
 
 def resources_status(

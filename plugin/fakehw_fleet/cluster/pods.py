@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from fakehw_fleet.cluster import commands, container_history
 from fakehw_fleet.cluster.objects import ALLOCATED
 from fakekubelet import pod, quantity
 from fakekubelet.kubelet.pod_status import Phase
@@ -19,8 +20,8 @@ SCHEDULED: Final = "PodScheduled"
 _ENDED: Final = (Phase.SUCCEEDED.value, Phase.FAILED.value)
 
 
-def kept(found: Object) -> Object:
-    """Return the part of a pod that is needed here: thousands of them are remembered."""
+def kept(found: Object, *, runs: bool = False) -> Object:
+    """Return the part of a pod that is needed here: thousands of them are remembered. `runs`: as processes."""
     metadata, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
     return {
         "metadata": {
@@ -40,12 +41,13 @@ def kept(found: Object) -> Object:
             "nodeName": spec.get("nodeName", ""),
             "restartPolicy": spec.get("restartPolicy", "Always"),
             "terminationGracePeriodSeconds": spec.get("terminationGracePeriodSeconds", 30),
-            "initContainers": [_kept_container(one) for one in spec.get("initContainers") or []],
-            "containers": [_kept_container(one) for one in spec.get("containers") or []],
+            "initContainers": [_kept_container(one, found, runs=runs) for one in spec.get("initContainers") or []],
+            "containers": [_kept_container(one, found, runs=runs) for one in spec.get("containers") or []],
         }
         | {key: spec[key] for key in ("resourceClaims",) if spec.get(key)},
         "status": {key: status[key] for key in _KEPT_STATUS if key in status}
-        | {"conditions": [one for one in status.get("conditions") or [] if one.get("type") == SCHEDULED]},
+        | {"conditions": [one for one in status.get("conditions") or [] if one.get("type") == SCHEDULED]}
+        | ({"containers": container_history.kept(status)} if runs else {}),
     }
 
 
@@ -72,7 +74,7 @@ def is_started(found: Object) -> bool:
 def read(found: Object) -> pod.Pod:
     """Return a pod as a fake kubelet takes it; ValueError for a quantity of devices that is no whole number.
 
-    Not `pod.parse`, which refuses what it cannot play (`valueFrom` and others): here nothing is played.
+    Not `pod.parse`, which refuses what it cannot play (`valueFrom` and others): here it is left out.
     """
     metadata, spec = found["metadata"], found["spec"]
     return pod.Pod(
@@ -87,14 +89,24 @@ def read(found: Object) -> pod.Pod:
     )
 
 
-def _kept_container(one: Object) -> Object:
+def grace_s(found: Object) -> float:
+    """Return what a pod's processes get to end, in seconds: as it was deleted with, or as its spec says."""
+    given = found["metadata"].get("deletionGracePeriodSeconds")
+    return float(found["spec"]["terminationGracePeriodSeconds"] if given is None else given)
+
+
+def _kept_container(one: Object, found: Object, *, runs: bool) -> Object:
     limits = (one.get("resources") or {}).get("limits") or {}
-    return {
-        "name": one["name"],
-        "image": one.get("image", ""),
-        "restartPolicy": one.get("restartPolicy", ""),
-        "limits": {name: value for name, value in limits.items() if "/" in name},
-    } | ({"resources": {"claims": claims}} if (claims := (one.get("resources") or {}).get("claims")) else {})
+    return (
+        {
+            "name": one["name"],
+            "image": one.get("image", ""),
+            "restartPolicy": one.get("restartPolicy", ""),
+            "limits": {name: value for name, value in limits.items() if "/" in name},
+        }
+        | ({"resources": {"claims": claims}} if (claims := (one.get("resources") or {}).get("claims")) else {})
+        | (commands.kept(one, found) if runs else {})
+    )
 
 
 def _container(one: Object) -> pod.Container:
@@ -103,6 +115,9 @@ def _container(one: Object) -> pod.Container:
         limits={name: _count(value) for name, value in one["limits"].items()},
         image=one["image"],
         is_sidecar=one["restartPolicy"] == "Always",
+        command=tuple(one.get("command", ())),
+        args=tuple(one.get("args", ())),
+        env=tuple((name, value) for name, value in one.get("env", ())),
     )
 
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Sight:
-    """Follows the Nodes of the fleet `name`, and the pods on `nodes`; the other arguments are who hears of it."""
+    """Follows the Nodes of the fleet `name`, and the pods on `nodes`; the other arguments are who hears of it.
+
+    `runs`: pods are processes, so what they run is remembered.
+    """
 
     def __init__(
         self,
@@ -30,11 +33,13 @@ class Sight:
         name: str,
         nodes: Collection[str],
         *,
+        runs: bool = False,
         on_node: Callable[[str, Object | None], None],
         on_pod: Callable[[PodKey], None],
         on_error: Callable[[ApiError], None],
     ) -> None:
         self._names = nodes
+        self._runs = runs
         self._on_node = on_node
         self._on_pod = on_pod
         self._pods = Follow(
@@ -79,7 +84,7 @@ class Sight:
 
     def _keep_pod(self, found: Object) -> Object:
         if (found.get("spec") or {}).get("nodeName") in self._names:
-            return pods.kept(found)
+            return pods.kept(found, runs=self._runs)
         return {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "spec": {"nodeName": ""}}
 
     def _pod_event(self, event: Event) -> None:

@@ -33,7 +33,7 @@ def add(commands: parser.Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Delete them; 1 if some could not be."""
     access = cluster_flags.access(arguments)
-    with states.opened(cluster_flags.state(arguments)) as state:  # while a fleet runs it takes its own along
+    with states.opened(cluster_flags.state(arguments)) as (state, _):  # while a fleet runs it takes its own along
         code = asyncio.run(_down(arguments, access))
         if not code:
             shutil.rmtree(state)

@@ -81,6 +81,13 @@ def add(commands: parser.Commands) -> None:
     command.add_argument(
         "--no-taint", action="store_true", help="let every pod come: no taint fakehw.io/fake on new Nodes"
     )
+    command.add_argument(
+        "--run",
+        dest="runs",
+        action="store_true",
+        help="run each container's command as a process of this machine: whoever may create pods in that cluster runs "
+        "commands here, as you; their output is in the state directory, under pods/",
+    )
     command.add_argument("--plain", action="store_true", help="a line for each change, on a terminal too")
     command.add_argument(
         "--http", metavar="IP:PORT", type=_address, help="serve /metrics, /healthz and /readyz here, such as :9120"
@@ -135,6 +142,7 @@ async def _joined(arguments: argparse.Namespace, topology: Topology) -> int:
     from fakehw_fleet.cluster import control, orders  # with aiohttp, which may not be installed
     from fakehw_fleet.cluster.fleet import ClusterFleet
     from fakehw_fleet.cluster.options import Options
+    from fakehw_fleet.cluster.processes import PODS
     from kubeapi import errors
 
     options = Options(
@@ -142,19 +150,29 @@ async def _joined(arguments: argparse.Namespace, topology: Topology) -> int:
         status_every_s=arguments.status_every or None,
         keeps=arguments.keep,
         has_taint=not arguments.no_taint,
+        runs=arguments.runs,
     )
     with contextlib.ExitStack() as stack:
-        state = stack.enter_context(states.opened(cluster_flags.state(arguments)))
+        state, lock = stack.enter_context(states.opened(cluster_flags.state(arguments)))
         root = arguments.root or state / "tree"
         stack.enter_context(_logging(state))
         try:
             async with (
                 ClusterFleet(
-                    topology, root, state, access, domain=arguments.domain, options=options, tell=output.remark
+                    topology,
+                    root,
+                    state,
+                    access,
+                    domain=arguments.domain,
+                    options=options,
+                    tell=output.remark,
+                    lock=lock,
                 ) as fleet,
                 control.serving(state, orders.Orders(fleet).answer),
             ):
                 output.remark(f"tree: {root}; plugins' log: {state}/{_LOG}")
+                if options.runs:
+                    output.remark(f"pods on these nodes run commands on this machine; their output: {state}/{PODS}")
                 try:
                     return await _show(arguments, fleet)
                 finally:

@@ -12,7 +12,7 @@ import functools
 from typing import TYPE_CHECKING, TypeVar
 
 from fakekubelet import changes, clock, pod
-from fakekubelet.cluster import pod_run, scheduler
+from fakekubelet.cluster import pod_run, process, scheduler
 from fakekubelet.cluster.life import Life
 from fakekubelet.kubelet import kubelet, pod_status
 from fakekubelet.kubelet.mode import Mode
@@ -42,6 +42,8 @@ class ClusterPod:
         self.events: list[tuple[str, str, str]] = []
         """`(type, reason, message)`, without repetitions in a row."""
         self.run: pod_run.PodRun | None = None
+        self.printed: dict[str, process.Printed] = {}
+        """What its containers have printed."""
 
     @property
     def name(self) -> str:
@@ -133,7 +135,8 @@ class LocalCluster(Life):
         Raise NoSuchPodError for an unknown pod.
         """
         target = self._pod(name)
-        return "" if target.run is None else target.run.logs(container or target.spec.containers[0].name)
+        printed = target.printed.get(container or target.spec.containers[0].name)
+        return "" if printed is None else printed.text
 
     def describe(self, name: str) -> str:
         """Return a pod's state and events, as `kubectl describe` would in short; raise NoSuchPodError."""
@@ -211,8 +214,16 @@ class LocalCluster(Life):
     async def _admit(self, new: ClusterPod, node: kubelet.FakeKubelet) -> None:
         new.admitted = await node.admit(new.spec)
         if new.admitted.is_active:
+            containers = (*new.spec.init_containers, *new.spec.containers)
+            new.printed = {container.name: process.Printed(self._changes.ring) for container in containers}
             new.run = pod_run.PodRun(
-                node, new.admitted, ring=self._changes.ring, note=new.note, time_source=self._clock
+                node,
+                new.admitted,
+                outputs={name: printed.add for name, printed in new.printed.items()},
+                ring=self._changes.ring,
+                note=new.note,
+                time_source=self._clock,
+                guard=self._guard,
             )
             new.run.start()
         else:

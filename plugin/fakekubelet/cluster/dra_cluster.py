@@ -137,7 +137,9 @@ class DraCluster(Life):
 
     async def _run(self, pod: Object) -> None:
         name, node = pod["metadata"]["name"], self.nodes[pod["spec"]["nodeName"]]
-        self._runs[name] = dra_pod_run.DraPodRun(node.kubelet, self._objects, pod, closing=self._closing)
+        self._runs[name] = dra_pod_run.DraPodRun(
+            node.kubelet, self._objects, pod, guard=self._guard, closing=self._closing
+        )
         try:
             await self._runs[name].run()
         finally:

@@ -15,6 +15,7 @@ from fakekubelet.dra import cdi, preparation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fakekubelet.cluster.guard import Guard
     from fakekubelet.cluster.pod_objects import Object, PodObjects
     from fakekubelet.dra.dynamic_resources import DynamicResources
     from fakekubelet.kubelet.kubelet import FakeKubelet
@@ -26,18 +27,22 @@ RETRY_S: Final = 1.0
 class DraPodRun:
     """Runs a pod that is bound to a node until it is deleted."""
 
-    def __init__(self, running: FakeKubelet, objects: PodObjects, pod: Object, *, closing: asyncio.Event) -> None:
+    def __init__(
+        self, running: FakeKubelet, objects: PodObjects, pod: Object, *, guard: Guard, closing: asyncio.Event
+    ) -> None:
         """Describe it; once *closing* is set, what cannot be unprepared is not tried again: its driver may be gone."""
         self._kubelet = running
         self._objects = objects
         self._pod = pod
+        self._guard = guard
         self._closing = closing
         self._processes: list[process.Process] = []
+        self._outputs: list[process.Printed] = []
 
     @property
     def output(self) -> str:
         """Return what its containers have printed."""
-        return "".join(started.output for started in self._processes)
+        return "".join(printed.text for printed in self._outputs)
 
     async def run(self) -> None:
         """Go through it; the pod's object goes last."""
@@ -78,12 +83,12 @@ class DraPodRun:
         return None
 
     async def _start(self, edits: Mapping[str, cdi.Edits]) -> None:
-        ring = self._objects.api.changes.ring
         for container in self._pod["spec"]["containers"]:
             own = [(variable["name"], str(variable.get("value", ""))) for variable in container.get("env", [])]
             env = process.environment(self._pod["metadata"]["name"], edits[container["name"]].env, own)
             command = [*container.get("command", []), *container.get("args", [])]
-            self._processes.append(await process.Process.start(command, env, on_output=ring))
+            self._outputs.append(printed := process.Printed(self._objects.api.changes.ring))
+            self._processes.append(await process.Process.start(command, env, output=printed.add, guard=self._guard))
 
     async def _unprepare(self) -> None:
         while True:

@@ -1,4 +1,7 @@
-"""How clusters on one machine begin and end: a short directory, their nodes, and a look at what has changed."""
+"""How clusters on one machine begin and end: a short directory, their nodes, and a look at what has changed.
+
+If their program is killed, the guard ends the processes of their pods.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+from fakekubelet.cluster.guard import Guard
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -19,12 +24,14 @@ class Life(abc.ABC):
     def __init__(self) -> None:
         self._stale = asyncio.Event()
         """To be set when something has happened that is to be looked at."""
+        self._guard = Guard()
         self._life = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as life:
             # Under /tmp, because a socket's path has 107 bytes at most (contract PATH-4).
             short = tempfile.TemporaryDirectory(prefix="fk-", dir="/tmp")
+            await life.enter_async_context(self._guard)
             await self._bring_up(Path(life.enter_context(short)), life)
             task = asyncio.create_task(self._follow(), name="cluster")
             life.push_async_callback(_cancel_and_wait, task)

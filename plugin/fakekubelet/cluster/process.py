@@ -12,13 +12,21 @@ import contextlib
 import os
 import re
 import signal
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from fakekubelet.cluster.guard import Guard
+
 _REFERENCE = re.compile(r"\$(\$|\(([A-Za-z_.-][A-Za-z0-9_.-]*)\))")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CHUNK: Final = 65_536
+"""As much as a pipe holds: one reading takes all there was."""
+_PAUSE_S: Final = 0.01
+"""After such a chunk: a process that prints without end must not keep everybody else from being served."""
+MOST_KEPT: Final = 10 << 20
+"""Bytes of output that are kept, as the kubelet's `containerLogMaxSize` has it."""
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
@@ -37,23 +45,55 @@ def environment(hostname: str, plugins: Mapping[str, str], own: Sequence[tuple[s
     return env
 
 
+class Printed:
+    """What a container has printed, over all its runs; of very much the end. `on_output` hears that there is more."""
+
+    def __init__(self, on_output: Callable[[], None] = lambda: None) -> None:
+        self._on_output = on_output
+        self._bytes = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """Take in what was printed."""
+        self._bytes += chunk
+        if len(self._bytes) > 2 * MOST_KEPT:
+            del self._bytes[:-MOST_KEPT]
+        self._on_output()
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self._bytes.decode(errors="replace")
+
+
 class Process:
-    """A running command and what it has printed.
+    """A running command, whose output on both streams goes to `output`.
 
     The pipe is read here and not by asyncio, whose `wait` goes on until the pipe is closed by everybody: a child in the
     background would keep its dead parent running.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, pipe: int, on_output: Callable[[], None]) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, pipe: int, output: Callable[[bytes], None], guard: Guard | None
+    ) -> None:
         self._process = process
         self._pipe: int | None = pipe
-        self._on_output = on_output
-        self._output = bytearray()
-        asyncio.get_running_loop().add_reader(pipe, self._read)
+        self._output = output
+        self._guard = guard
+        self._pause: asyncio.TimerHandle | None = None
+        self._go_on()
 
     @classmethod
-    async def start(cls, command: Sequence[str], env: Mapping[str, str], *, on_output: Callable[[], None]) -> Self:
-        """Start *command*, references expanded; raise OSError if it cannot be."""
+    async def start(
+        cls,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        *,
+        output: Callable[[bytes], None],
+        guard: Guard | None = None,
+    ) -> Self:
+        """Start *command*, references expanded; raise OSError or ValueError if it cannot be."""
+        if guard is not None:
+            await guard.start()
         ours, theirs = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -70,25 +110,25 @@ class Process:
             raise
         finally:
             os.close(theirs)
+        if guard is not None:
+            guard.watch(process.pid)
         os.set_blocking(ours, False)
-        return cls(process, ours, on_output)
+        return cls(process, ours, output, guard)
 
     @property
     def pid(self) -> int:
         """Its process ID."""
         return self._process.pid
 
-    @property
-    def output(self) -> str:
-        """What it has printed so far, on both streams."""
-        return self._output.decode(errors="replace")
-
     async def wait(self) -> int:
         """Wait for the end and return the exit status, negative for a signal."""
         return await self._process.wait()
 
-    async def stop(self, grace_s: float) -> None:
-        """End it with SIGTERM, after *grace_s* with SIGKILL, together with whatever it has started."""
+    async def stop(self, grace_s: float) -> int:
+        """End it with SIGTERM, after *grace_s* with SIGKILL, together with whatever it has started; return its status.
+
+        While it is being stopped it can be stopped with less grace.
+        """
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(grace_s):
@@ -98,27 +138,41 @@ class Process:
         finally:
             self._signal(signal.SIGKILL)
             await self._process.wait()
+            if self._guard is not None:
+                self._guard.forget(self._process.pid)
             self._read()
             self._close()
+        return await self._process.wait()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)  # its session is its group; children may outlive their leader
 
+    def _go_on(self) -> None:
+        self._pause = None
+        if self._pipe is not None:
+            asyncio.get_running_loop().add_reader(self._pipe, self._read)
+
     def _read(self) -> None:
         """Take what there is."""
-        while self._pipe is not None:
-            try:
-                chunk = os.read(self._pipe, 65536)
-            except BlockingIOError:
-                return
-            if not chunk:
-                self._close()
-                return
-            self._output += chunk
-            self._on_output()
+        if self._pipe is None:
+            return
+        try:
+            chunk = os.read(self._pipe, _CHUNK)
+        except BlockingIOError:
+            return
+        if not chunk:
+            self._close()
+            return
+        if len(chunk) == _CHUNK and self._pause is None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._pipe)
+            self._pause = loop.call_later(_PAUSE_S, self._go_on)
+        self._output(chunk)
 
     def _close(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
         if self._pipe is not None:
             asyncio.get_running_loop().remove_reader(self._pipe)
             os.close(self._pipe)

@@ -334,9 +334,11 @@ class FakeKubelet:
         """Create a container, again if it ran before (contract PS-1, PS-2, AL-18); see `PodWorkers.start_container`."""
         return await self._workers.start_container(target, name, retry=retry)
 
-    def container_exited(self, target: pod.Pod | pod_status.AdmittedPod, name: str) -> None:
-        """Note that a container no longer runs; its devices stay with it."""
-        self._workers.container_exited(target, name)
+    def container_exited(
+        self, target: pod.Pod | pod_status.AdmittedPod, name: str, exit_code: int | None = None, message: str = ""
+    ) -> None:
+        """Note that a container no longer runs, and how it ended if that is known; its devices stay with it."""
+        self._workers.container_exited(target, name, exit_code, message)
 
     def finish(self, target: pod.Pod | pod_status.AdmittedPod, phase: pod_status.Phase) -> None:
         """Note that a pod has run to its end."""

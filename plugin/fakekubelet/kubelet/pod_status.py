@@ -29,6 +29,23 @@ class Phase(enum.StrEnum):
     FAILED = "Failed"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run of a container ended. Times are in seconds since the epoch; a message is why it could not begin."""
+
+    exit_code: int
+    started_at: float
+    finished_at: float
+    message: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Return what a pod's status calls it."""
+        if self.message:
+            return "StartError"
+        return "Error" if self.exit_code else "Completed"
+
+
 @dataclasses.dataclass(slots=True)
 class ContainerStatus:
     """One container of an admitted pod."""
@@ -40,8 +57,12 @@ class ContainerStatus:
     is_running: bool = False
     starts: int = 0
     """How often it was created."""
+    started_at: float = 0.0
+    """When it was created last, in seconds since the epoch."""
+    ended: Ended | None = None
+    """How it ended last, where that is known."""
     waiting_reason: str | None = None
-    """`CreateContainerConfigError` after a failed PreStartContainer (contract PS-2)."""
+    """`CreateContainerConfigError` after a failed PreStartContainer (contract PS-2), `CrashLoopBackOff`."""
     message: str = ""
 
     @property

@@ -7,6 +7,7 @@ device_allocation.py; what their plugin said is in device_manager.py.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from fakekubelet import clock, pod
@@ -150,15 +151,20 @@ class PodWorkers:
                 continue
             self._note_devices(admitted)
             status.is_running, status.waiting_reason, status.message = True, None, ""
-            status.starts += 1
+            status.starts, status.started_at = status.starts + 1, time.time()
             if all(admitted.containers[app.name].is_running for app in admitted.pod.containers):
                 admitted.phase = pod_status.Phase.RUNNING
             self._ring()
             return status
 
-    def container_exited(self, target: pod.Pod | pod_status.AdmittedPod, name: str) -> None:
-        """Note that a container no longer runs; its devices stay with it."""
-        self._known(target).containers[name].is_running = False
+    def container_exited(
+        self, target: pod.Pod | pod_status.AdmittedPod, name: str, exit_code: int | None = None, message: str = ""
+    ) -> None:
+        """Note that a container no longer runs, and how it ended if that is known; its devices stay with it."""
+        status = self._known(target).containers[name]
+        status.is_running = False
+        if exit_code is not None:
+            status.ended = pod_status.Ended(exit_code, status.started_at, time.time(), message)
         self._ring()
 
     def finish(self, target: pod.Pod | pod_status.AdmittedPod, phase: pod_status.Phase) -> None:
