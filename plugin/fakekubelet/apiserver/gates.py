@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     Object = dict[str, Any]
+    Fields = Iterator[tuple[Object, str]]
 
 _ON_SINCE: Final = {
     "DRAAdminAccess": 34,
@@ -47,72 +48,83 @@ def _devices(spec: Object) -> list[Object]:
     return spec.get("devices") or []
 
 
-def _take(places: Iterable[Object], *names: str) -> bool:
-    """Remove fields from all of *places*, and tell whether one was there."""
-    found = [place.pop(name, None) is not None for place in places for name in names]
-    return any(found)
+def _of(places: Iterable[Object], *names: str) -> Fields:
+    return ((place, name) for place in places for name in names)
 
 
-def _from_devices(*names: str) -> Callable[[Object], bool]:
-    return lambda spec: _take(_devices(spec), *names)
+def _of_devices(*names: str) -> Callable[[Object], Fields]:
+    return lambda spec: _of(_devices(spec), *names)
 
 
-def _partitions(spec: Object) -> bool:
-    in_slice = _take([spec], "sharedCounters", "perDeviceNodeSelection")
-    return _from_devices("consumesCounters", "nodeName", "nodeSelector", "allNodes")(spec) or in_slice
+def _of_spec(*names: str) -> Callable[[Object], Fields]:
+    return lambda spec: _of([spec], *names)
 
 
-def _shares(spec: Object) -> bool:
-    in_devices = _from_devices("allowMultipleAllocations")(spec)
-    capacities = [capacity for device in _devices(spec) for capacity in (device.get("capacity") or {}).values()]
-    return _take(capacities, "requestPolicy") or in_devices
+def _partitions(spec: Object) -> Fields:
+    yield from _of([spec], "sharedCounters", "perDeviceNodeSelection")
+    yield from _of(_devices(spec), "consumesCounters", "nodeName", "nodeSelector", "allNodes")
 
 
-def _lists(spec: Object) -> bool:
-    attributes = [value for device in _devices(spec) for value in (device.get("attributes") or {}).values()]
-    return _take(attributes, *_LISTS)
+def _shares(spec: Object) -> Fields:
+    for device in _devices(spec):
+        yield device, "allowMultipleAllocations"
+        yield from _of((device.get("capacity") or {}).values(), "requestPolicy")
 
 
-def _requests(spec: Object) -> Iterator[Object]:
-    for request in (spec.get("devices") or {}).get("requests") or []:
-        if "exactly" in request:
-            yield request["exactly"]
-        yield from request.get("firstAvailable") or []
+def _lists(spec: Object) -> Fields:
+    for device in _devices(spec):
+        yield from _of((device.get("attributes") or {}).values(), *_LISTS)
 
 
-def _from_requests(*names: str) -> Callable[[Object], bool]:
-    return lambda spec: _take(_requests(spec), *names)
+def _requests(spec: Object) -> list[Object]:
+    return (spec.get("devices") or {}).get("requests") or []
 
 
-def _alternatives(spec: Object) -> bool:
-    return _take((spec.get("devices") or {}).get("requests") or [], "firstAvailable")
+def _of_requests(*names: str) -> Callable[[Object], Fields]:
+    def fields(spec: Object) -> Fields:
+        for request in _requests(spec):
+            if "exactly" in request:
+                yield from _of([request["exactly"]], *names)
+            yield from _of(request.get("firstAvailable") or [], *names)
+
+    return fields
 
 
-_SPEC_FIELDS: Final[dict[str, tuple[tuple[str, Callable[[Object], bool]], ...]]] = {
+_SPEC_FIELDS: Final[dict[str, tuple[tuple[str, Callable[[Object], Fields]], ...]]] = {
     "ResourceSlice": (
-        ("DRADeviceTaints", _from_devices("taints")),
+        ("DRADeviceTaints", _of_devices("taints")),
         ("DRAPartitionableDevices", _partitions),
-        ("DRADeviceBindingConditions", _from_devices("bindingConditions", "bindingFailureConditions", "bindsToNode")),
+        ("DRADeviceBindingConditions", _of_devices("bindingConditions", "bindingFailureConditions", "bindsToNode")),
         ("DRAConsumableCapacity", _shares),
-        ("DRANodeAllocatableResources", _from_devices("nodeAllocatableResourceMappings")),
+        ("DRANodeAllocatableResources", _of_devices("nodeAllocatableResourceMappings")),
         ("DRAListTypeAttributes", _lists),
-        ("DRAOptionalNodeOperations", lambda spec: _take([spec], "skipNodeOperations")),
+        ("DRAOptionalNodeOperations", _of_spec("skipNodeOperations")),
     ),
     "ResourceClaim": (
-        ("DRAPrioritizedList", _alternatives),
-        ("DRAAdminAccess", _from_requests("adminAccess")),
-        ("DRADeviceTaints", _from_requests("tolerations")),
-        ("DRAConsumableCapacity", _from_requests("capacity")),
+        ("DRAPrioritizedList", lambda spec: _of(_requests(spec), "firstAvailable")),
+        ("DRAAdminAccess", _of_requests("adminAccess")),
+        ("DRADeviceTaints", _of_requests("tolerations")),
+        ("DRAConsumableCapacity", _of_requests("capacity")),
     ),
-    "DeviceClass": (("DRAExtendedResource", lambda spec: _take([spec], "extendedResourceName")),),
+    "DeviceClass": (("DRAExtendedResource", _of_spec("extendedResourceName")),),
 }
+"""Kind → gate → where its fields are in a `spec`: what holds each, and its name there."""
 
 
 def drop(kind: str, spec: Object, old_spec: Object | None, on: Collection[str]) -> list[str]:
     """Take out of *spec* what its gates forbid; return the gates that did."""
-    dropped = []
-    for gate, take in _SPEC_FIELDS.get(kind, ()):
-        in_use = old_spec is not None and take(old_spec)  # a copy, which may be emptied
-        if gate not in on and not in_use and take(spec):
-            dropped.append(gate)
-    return dropped
+    return [
+        gate
+        for gate, fields in _SPEC_FIELDS.get(kind, ())
+        if gate not in on and not _uses(fields(old_spec or {})) and _take(fields(spec))
+    ]
+
+
+def _uses(fields: Fields) -> bool:
+    return any(place.get(name) is not None for place, name in fields)
+
+
+def _take(fields: Fields) -> bool:
+    """Remove fields, and tell whether one was there."""
+    found = [place.pop(name, None) is not None for place, name in fields]
+    return any(found)

@@ -289,10 +289,10 @@ class Registry:
     def _drop_gated(self, kind: Kind, new: Object, old: Object | None) -> None:
         if kind.name == "ResourceClaimTemplate":
             inside = (new.get("spec") or {}).setdefault("spec", {})
-            old_inside = copy.deepcopy((old.get("spec") or {}).get("spec")) if old is not None else None
+            old_inside = (old.get("spec") or {}).get("spec") if old is not None else None
             gates.drop("ResourceClaim", inside, old_inside, self.gates)
             return
-        old_spec = copy.deepcopy(old.get("spec")) if old is not None else None
+        old_spec = old.get("spec") if old is not None else None
         gates.drop(kind.name, new.get("spec") or {}, old_spec, self.gates)
         if kind.name == "ResourceClaim" and "DRAResourceClaimDeviceStatus" not in self.gates:
             new.get("status", {}).pop("devices", None)
