@@ -103,9 +103,12 @@ class Registry:
     ) -> tuple[Stored, bool]:
         """Replace an object, or its status; return it, and whether it is new. ApiError 400, 404, 409 or 422."""
         new = self._read(kind, document)
-        if new["metadata"].setdefault("name", name) != name:
-            text = "the name of the object ({}) does not match the name on the URL ({})"
-            raise api_error.bad_request(text.format(new["metadata"]["name"], name))
+        given = new["metadata"].get("name", "")
+        if not given:
+            text = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            raise api_error.bad_request(text)
+        if given != name:
+            raise api_error.bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
         old = self.store.get(kind, (namespace if kind.is_namespaced else "", name))
         if old is None and kind.creates_on_update and not subresource:
             return self.create(kind, document, namespace, dry_run=dry_run), True
@@ -234,6 +237,7 @@ class Registry:
         if "generateName" in before:
             metadata.setdefault("generateName", before["generateName"])
         _keep(kind, old.document, new, subresource)
+        metadata = new["metadata"]
         self._default(kind, new)
         self._drop_gated(kind, new, old.document)
         if kind.counts_generations and new.get("spec") != old.document.get("spec"):
