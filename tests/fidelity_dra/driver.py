@@ -251,3 +251,20 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(content)
             await writer.drain()
     writer.close()
+
+
+class Fails:
+    """Raises as often as it is told to, then lets the usual thing be done."""
+
+    def __init__(self, text: str = "simulated", *, times: int = 10**6) -> None:
+        self.text, self.times = text, times
+
+    async def __call__(self, _: Any) -> None:
+        if self.times > 0:
+            self.times -= 1
+            raise Refusal(self.text)
+
+
+async def hang(_: Any) -> None:
+    """Never answer."""
+    await asyncio.Event().wait()
