@@ -211,7 +211,8 @@ async def away(client: Client, sight: Sight, fleet: FleetProcess, server: Server
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not settled():  # noqa: ASYNC110  # counted at each look
         await asyncio.sleep(0.5)  # what is seen is counted at each look
-    moved = sum(sight.held().get(name) != held for name, held in before.items())
+    after = sight.held()
+    moved = sum(after.get(name) != held for name, held in before.items())
     print(
         f"API server stopped {seconds:.0f} s (serving {serving:.0f} s after its start): "
         f"{len(broken)} flips of meanwhile shown {took:.1f} s after that; "

@@ -65,6 +65,15 @@ class Taint(NamedTuple):
     effect: Effect
 
 
+class Details(NamedTuple):
+    """What DRA alone tells of a device. One value of a device and not three: most have nothing of it."""
+
+    attributes: tuple[Attribute, ...] = ()
+    taints: tuple[Taint, ...] = ()
+    unhealthy_effect: Effect = Effect.NO_SCHEDULE
+    """What the taint does that the device has while it is unhealthy."""
+
+
 def parse(name: str, text: str, type_: AttributeType) -> Attribute:
     """Return the attribute that a file called `name` with `text` stands for; ValueError says the broken rule."""
     if len(name) > MAX_NAME or not re.fullmatch(NAME, name):

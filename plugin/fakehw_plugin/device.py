@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple, NewType
 
-from fakehw_plugin.attribute import Attribute, Effect, Taint
+from fakehw_plugin.attribute import Details
 
 DeviceID = NewType("DeviceID", str)
 """`node-class-number`: made from the path, so that it survives every restart (contract RS-3, PIT-13)."""
@@ -57,11 +57,8 @@ class Device(NamedTuple):
     numa_node: int | None = None
     has_device_node: bool = False
     """The directory holds a character device named `node`."""
-    attributes: tuple[Attribute, ...] = ()
-    """These three are read where the class is served by DRA, and empty elsewhere."""
-    taints: tuple[Taint, ...] = ()
-    unhealthy_effect: Effect = Effect.NO_SCHEDULE
-    """What the taint does that the device has while it is unhealthy."""
+    details: Details = Details()
+    """Read where the class is served by DRA, and empty elsewhere."""
 
     @property
     def id(self) -> DeviceID:

@@ -57,11 +57,19 @@ class FragmentList:
         self.replace(slot, fragment)
         return slot
 
+    def get(self, slot: int) -> bytes:
+        """Return the fragment in `slot`."""
+        start = self._start(slot)
+        return bytes(self._chunks[slot // CHUNK][start : start + self._lengths[slot]])
+
     def replace(self, slot: int, fragment: bytes) -> None:
         """Put `fragment` into `slot`."""
-        start = sum(self._lengths[slot - slot % CHUNK : slot])
+        start = self._start(slot)
         self._chunks[slot // CHUNK][start : start + self._lengths[slot]] = fragment
         self._lengths[slot] = len(fragment)
+
+    def _start(self, slot: int) -> int:
+        return sum(self._lengths[slot - slot % CHUNK : slot])
 
     def remove(self, slot: int) -> None:
         """Empty a slot."""

@@ -190,7 +190,7 @@ def test_taints_of_a_topology_come_change_and_go_and_one_that_was_added_by_hand_
         _, changes = read(tmp_path / "tree")
         ((device,),) = (found.values() for found in changes.values())
         assert device is not None
-        return {taint.key: f"{taint.value}:{taint.effect}" for taint in device.taints}
+        return {taint.key: f"{taint.value}:{taint.effect}" for taint in device.details.taints}
 
     assert build({}) == {}
     assert build({"xid": "gpu.example/xid=48:NoSchedule", "slow": "None"}) == {

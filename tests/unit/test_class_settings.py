@@ -95,7 +95,7 @@ def test_a_class_moves_with_an_event_and_its_devices_with_it(desk):
 
     assert desk.offer == Offer(R3, "myplugin.io")
     assert desk.devices[R3, D2] is None
-    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H100"),)
+    assert desk.device.details.attributes == (Attribute("model", AttributeType.STRING, "H100"),)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_a_slip_of_the_pen_is_told_and_leaves_things_as_they_were(desk, name, te
     assert (desk.offer, desk.device) == before
     assert list(complaints(lines)) == [event]
     assert before[0].driver == "d.io"
-    assert desk.device.unhealthy_effect is Effect.NO_EXECUTE
-    assert desk.device.attributes == (Attribute("slots", AttributeType.INT, 4),)
+    assert desk.device.details.unhealthy_effect is Effect.NO_EXECUTE
+    assert desk.device.details.attributes == (Attribute("slots", AttributeType.INT, 4),)
 
 
 def test_a_file_that_is_being_written_is_not_believed_before_it_is_closed(desk):
@@ -156,7 +156,7 @@ def test_only_a_class_of_dra_has_its_attributes_read(desk):
     desk.write("2/model", "H100")
     desk.scan()
 
-    assert desk.device.attributes == ()
+    assert desk.device.details.attributes == ()
 
 
 def test_attributes_are_read_with_their_types_and_bad_ones_are_left_out(desk):
@@ -177,7 +177,7 @@ def test_attributes_are_read_with_their_types_and_bad_ones_are_left_out(desk):
     with capture_logs() as lines:
         desk.scan()
 
-    assert desk.device.attributes == (
+    assert desk.device.details.attributes == (
         Attribute("fast", AttributeType.BOOL, True),
         Attribute("memory", AttributeType.CAPACITY, "80Gi"),
         Attribute("model", AttributeType.STRING, "H100"),
@@ -193,7 +193,7 @@ def test_a_new_type_reads_the_devices_again(desk):
 
     desk.event("dev3", "types")
 
-    assert desk.device.attributes == (Attribute("slots", AttributeType.INT, 4),)
+    assert desk.device.details.attributes == (Attribute("slots", AttributeType.INT, 4),)
 
 
 def test_an_attribute_that_is_being_written_keeps_its_last_value(desk):
@@ -203,10 +203,10 @@ def test_an_attribute_that_is_being_written_keeps_its_last_value(desk):
 
     desk.write("2/model", "")
     desk.event("dev3/2", "model", inotify.MODIFY)
-    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H100"),)
+    assert desk.device.details.attributes == (Attribute("model", AttributeType.STRING, "H100"),)
     desk.write("2/model", "H200")
     desk.event("dev3/2", "model")
-    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H200"),)
+    assert desk.device.details.attributes == (Attribute("model", AttributeType.STRING, "H200"),)
 
 
 def test_an_attribute_that_stays_empty_is_none_after_a_moment(desk):
@@ -218,7 +218,7 @@ def test_an_attribute_that_stays_empty_is_none_after_a_moment(desk):
     desk.event("dev3/2", "model", inotify.MODIFY)
     desk.settle()
 
-    assert desk.device.attributes == ()
+    assert desk.device.details.attributes == ()
 
 
 def test_a_flip_of_the_health_reads_no_attribute_again_and_loses_none(desk, monkeypatch):
@@ -237,8 +237,8 @@ def test_a_flip_of_the_health_reads_no_attribute_again_and_loses_none(desk, monk
 
     assert opened == ["health", "numa_node"]
     assert (desk.device.health, desk.device.reason) == (Health.UNHEALTHY, "over temperature")
-    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H100"),)
-    assert desk.device.taints == (Taint("drain", "", Effect.NO_EXECUTE),)
+    assert desk.device.details.attributes == (Attribute("model", AttributeType.STRING, "H100"),)
+    assert desk.device.details.taints == (Taint("drain", "", Effect.NO_EXECUTE),)
     assert complaints(lines) == {}  # what was told of `class` stands: it is told once
 
 
@@ -268,8 +268,8 @@ def test_whatever_else_happens_to_a_device_has_all_of_it_read(desk, directory, n
     desk.event(directory, name, mask)
 
     type_ = AttributeType.INT if name == "types" else AttributeType.STRING
-    assert desk.device.attributes == (Attribute("model", type_, 7 if name == "types" else "7"),)
-    assert desk.device.taints == ()
+    assert desk.device.details.attributes == (Attribute("model", type_, 7 if name == "types" else "7"),)
+    assert desk.device.details.taints == ()
 
 
 def test_what_was_wrong_with_attributes_is_told_anew_when_a_class_comes_back_to_dra(desk):
@@ -297,7 +297,7 @@ def test_an_attribute_that_is_half_written_is_read_again_with_the_next_flip(desk
 
     desk.event("dev3/2", "health")
 
-    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H200"),)
+    assert desk.device.details.attributes == (Attribute("model", AttributeType.STRING, "H200"),)
 
 
 def test_a_whole_scan_reads_all_of_a_device(desk):
@@ -308,26 +308,26 @@ def test_a_whole_scan_reads_all_of_a_device(desk):
 
     desk.scan()
 
-    assert desk.device.attributes == (Attribute("model", AttributeType.STRING, "H200"),)
+    assert desk.device.details.attributes == (Attribute("model", AttributeType.STRING, "H200"),)
 
 
 def test_taints_are_files_and_come_and_go_with_events(desk):
     desk.write("api", "dra")
     desk.scan()
-    assert desk.device.taints == ()
+    assert desk.device.details.taints == ()
 
     desk.write("2/taints/drain", "NoExecute")
     desk.event("dev3/2", "taints", inotify.CREATE)
     desk.write("2/taints/xid", "gpu.nvidia.com/xid=48:NoSchedule")
     desk.event("dev3/2/taints", "xid")
 
-    assert desk.device.taints == (
+    assert desk.device.details.taints == (
         Taint("drain", "", Effect.NO_EXECUTE),
         Taint("gpu.nvidia.com/xid", "48", Effect.NO_SCHEDULE),
     )
     (ROOT / "node2/dev3/2/taints/drain").unlink()
     desk.event("dev3/2/taints", "drain", inotify.DELETE)
-    assert [taint.key for taint in desk.device.taints] == ["gpu.nvidia.com/xid"]
+    assert [taint.key for taint in desk.device.details.taints] == ["gpu.nvidia.com/xid"]
 
 
 def test_a_taint_that_would_have_the_slice_refused_is_left_out(desk):
@@ -339,7 +339,7 @@ def test_a_taint_that_would_have_the_slice_refused_is_left_out(desk):
     with capture_logs() as lines:
         desk.scan()
 
-    assert [taint.key for taint in desk.device.taints] == ["good"]
+    assert [taint.key for taint in desk.device.details.taints] == ["good"]
     assert sorted(line["path"].rsplit("/", 1)[1] for line in lines) == ["bad", "twice"]
 
 
@@ -350,7 +350,7 @@ def test_a_hostile_taints_directory_is_passed_over(desk):
     with capture_logs() as lines:
         desk.scan()
 
-    assert desk.device.taints == ()
+    assert desk.device.details.taints == ()
     assert list(complaints(lines)) == ["taints_ignored"]
 
 
@@ -362,7 +362,7 @@ def test_a_device_with_more_files_than_are_read_says_so(desk):
     with capture_logs() as lines:
         desk.scan()
 
-    assert len(desk.device.attributes) == 28
+    assert len(desk.device.details.attributes) == 28
     assert set(complaints(lines)) == {"files_passed_over", "attribute_ignored"}
 
 
@@ -375,8 +375,8 @@ def test_more_attributes_and_taints_than_a_slice_takes_are_left_out_with_a_word(
     with capture_logs() as lines:
         desk.scan()
         desk.settle()
-    assert [one.name for one in desk.device.attributes][-1] == "a27"
-    assert [one.key for one in desk.device.taints][-1] == "t14"
+    assert [one.name for one in desk.device.details.attributes][-1] == "a27"
+    assert [one.key for one in desk.device.details.taints][-1] == "t14"
     told = {
         line["path"].rpartition("/")[2] for line in lines if line["event"] in ("attribute_ignored", "taint_ignored")
     }

@@ -61,4 +61,5 @@ def test_a_device_that_leaves_makes_room_for_exactly_one_like_it() -> None:
 
     assert put(devices, make_device(3))
     assert not put(devices, make_device(4))
+    devices.publish()
     assert ids(devices) == ["node2-dev3-3", "node2-dev3-2"], "the free slot is used again"

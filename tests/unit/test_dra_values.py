@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakehw_plugin import allocation
-from fakehw_plugin.attribute import Attribute, AttributeType, Effect, Taint
+from fakehw_plugin.attribute import Attribute, AttributeType, Details, Effect, Taint
 from fakehw_plugin.device import DeviceID, Health
 from fakehw_plugin.deviceplugin import answers
 from fakehw_plugin.dra import cdi, claim, health_list, names, placement, servicer
@@ -178,7 +178,7 @@ def test_attributes_have_their_types_and_capacities_a_place_of_their_own() -> No
         Attribute("memory", AttributeType.CAPACITY, "80Gi"),
     )
 
-    found = entry(make_device()._replace(attributes=attributes), driver="d.io")
+    found = entry(make_device()._replace(details=Details(attributes)), driver="d.io")
 
     assert found["capacity"] == {"memory": {"value": "80Gi"}}
     del found["attributes"]["node"], found["attributes"]["class"], found["attributes"]["number"]
@@ -194,7 +194,7 @@ def test_attributes_have_their_types_and_capacities_a_place_of_their_own() -> No
 def test_an_unhealthy_device_has_a_taint_with_the_effect_of_its_class(effect: Effect) -> None:
     device = make_device(health=Health.UNHEALTHY, reason="over temperature")
 
-    found = entry(device._replace(unhealthy_effect=effect), driver="myplugin.io")
+    found = entry(device._replace(details=device.details._replace(unhealthy_effect=effect)), driver="myplugin.io")
 
     assert found["taints"] == [{"key": "myplugin.io/unhealthy", "value": "over-temperature", "effect": effect.value}]
 
@@ -205,7 +205,7 @@ def test_further_taints_stand_beside_it_each_key_once() -> None:
         Taint("x.io/y", "48", Effect.NONE),
         Taint("unhealthy", "", Effect.NONE),
     )
-    device = make_device(health=Health.UNHEALTHY)._replace(taints=taints)
+    device = make_device(health=Health.UNHEALTHY)._replace(details=Details(taints=taints))
 
     assert entry(device, driver="d.io")["taints"] == [
         {"key": "d.io/unhealthy", "effect": "NoSchedule"},
@@ -218,7 +218,7 @@ def test_a_device_never_passes_the_limits_of_a_slice() -> None:
     attributes = tuple(Attribute(f"a{number}", AttributeType.CAPACITY, "1") for number in range(64))
     taints = tuple(Taint(f"t{number}", "", Effect.NONE) for number in range(64))
 
-    found = entry(make_device(numa_node=0)._replace(attributes=attributes, taints=taints), driver="d.io")
+    found = entry(make_device(numa_node=0)._replace(details=Details(attributes, taints)), driver="d.io")
 
     assert len(found["attributes"]) + len(found["capacity"]) == 32
     assert len(found["taints"]) == 16

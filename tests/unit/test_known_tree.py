@@ -46,8 +46,8 @@ def tree(watch: Watched) -> KnownTree:
     for number in (1, 2):
         device = parent.devices[number] = entries.DeviceEntry(parent, number, 2 + number)
         device.wd = 10 * number
-        device.taints = entries.TaintsEntry(device)
-        device.taints.wd = 10 * number + 1
+        taints = parent.taints[number] = entries.TaintsEntry(device)
+        taints.wd = 10 * number + 1
         known.put(device, Device("node2", "dev3", number, Health.HEALTHY))
     known.take_changes()
     return known

@@ -37,7 +37,7 @@ def test_a_fragment_is_the_entry_that_protobuf_would_write(device: Device) -> No
 def test_the_worst_size_is_that_of_the_unhealthy_device(device: Device) -> None:
     unhealthy = make_device(device.number, health=Health.UNHEALTHY, numa_node=device.numa_node)
 
-    assert wire.worst_size(wire.device_fragment(device), device) == len(wire.device_fragment(unhealthy))
+    assert wire.worst_size(wire.device_fragment(device)) == len(wire.device_fragment(unhealthy))
 
 
 @given(st.integers(0, 2**64 - 1))

@@ -6,7 +6,6 @@ device of it has turned (contract PIT-9), because a device that was listed must 
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING
 
 from fakehw_plugin.deviceplugin import wire
@@ -25,41 +24,41 @@ class DeviceList:
         self._worst_bytes = 0
         self._slots: dict[DeviceID, int] = {}
         """Where a device's fragment is."""
-        self._worst = array("I")
-        """The bytes that it takes at the worst, by slot."""
         self._fragments = FragmentList()
-        self._message: bytes | None = None
+        self._shown: bytes | None = None
+        """The list as it was published last, once something has changed that was not."""
 
     def put(self, device_id: DeviceID, device: Device) -> bool:
         """Encode a new or changed device; False, with nothing changed, where it does not fit."""
         fragment = wire.device_fragment(device)
-        worst = wire.worst_size(fragment, device)
+        worst = wire.worst_size(fragment)
         slot = self._slots.get(device_id)
-        was_worst = 0 if slot is None else self._worst[slot]
+        was_worst = 0 if slot is None else wire.worst_size(self._fragments.get(slot))
         if self._worst_bytes + worst - was_worst > self._max_bytes:
             return False
+        self._keep_shown()
         self._worst_bytes += worst - was_worst
         if slot is None:
-            slot = self._slots[device_id] = self._fragments.add(fragment)
-            if slot == len(self._worst):
-                self._worst.append(0)
+            self._slots[device_id] = self._fragments.add(fragment)
         else:
             self._fragments.replace(slot, fragment)
-        self._worst[slot] = worst
         return True
 
     def remove(self, device_id: DeviceID) -> None:
         """Take a device out."""
+        self._keep_shown()
         slot = self._slots.pop(device_id)
-        self._worst_bytes -= self._worst[slot]
+        self._worst_bytes -= wire.worst_size(self._fragments.get(slot))
         self._fragments.remove(slot)
 
     def publish(self) -> None:
         """Let `message` return what was put in and removed since it was last asked."""
-        self._message = None
+        self._shown = None
 
     def message(self) -> bytes:
-        """Return the encoded list as it was published last."""
-        if self._message is None:
-            self._message = self._fragments.message()
-        return self._message
+        """Return the encoded list as it was published last. It is not kept: the fragments are, which is half of it."""
+        return self._fragments.message() if self._shown is None else self._shown
+
+    def _keep_shown(self) -> None:
+        if self._shown is None:
+            self._shown = self._fragments.message()

@@ -41,6 +41,6 @@ def plugin_options(*, pre_start_required: bool, preferred_allocation: bool) -> b
     return (b"\x08\x01" if pre_start_required else b"") + (b"\x10\x01" if preferred_allocation else b"")
 
 
-def worst_size(fragment: bytes, device: Device) -> int:
-    """Return the bytes that `device` takes in a list once it is unhealthy, the longer word (contract PIT-9)."""
-    return len(fragment) + (_GROWTH if device.is_healthy else 0)
+def worst_size(fragment: bytes) -> int:
+    """Return the bytes that a device's fragment takes once it is unhealthy, the longer word (contract PIT-9)."""
+    return len(fragment) + (_GROWTH if _HEALTH[Health.HEALTHY] in fragment else 0)  # no ID holds such a byte

@@ -92,8 +92,10 @@ class Retention:
             self._vanished[offer, device.id] = self._clock()
             self.retained_ids[device.id] += 1
         self._wake.set()
-        effect = Effect.NO_SCHEDULE if device.unhealthy_effect is Effect.NONE else device.unhealthy_effect
-        return device._replace(health=Health.UNHEALTHY, reason=reason, has_device_node=False, unhealthy_effect=effect)
+        details = device.details
+        if details.unhealthy_effect is Effect.NONE:
+            details = details._replace(unhealthy_effect=Effect.NO_SCHEDULE)
+        return device._replace(health=Health.UNHEALTHY, reason=reason, has_device_node=False, details=details)
 
     def returned(self, offer: Offer, device_id: DeviceID) -> None:
         """Take note that a device is back in the tree."""

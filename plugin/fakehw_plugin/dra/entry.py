@@ -59,14 +59,14 @@ def is_unhealthy(found: Entry) -> bool:
 def told(device: Device) -> list[Attribute]:
     """Return the device's own attributes that are published, which are those that there is room for."""
     room = MAX_ATTRIBUTES - len(OWN) - (device.numa_node is not None)
-    return [attribute for attribute in device.attributes if attribute.name not in OWN][:room]
+    return [attribute for attribute in device.details.attributes if attribute.name not in OWN][:room]
 
 
 def taints_of(device: Device) -> list[Taint]:
     """Return the taints of a device: for its health first, then those that stand in the tree, each key once."""
-    found = {taint.key: taint for taint in device.taints}
+    found = {taint.key: taint for taint in device.details.taints}
     if not device.is_healthy:
-        taint = Taint(UNHEALTHY, label_value(device.reason), device.unhealthy_effect)
+        taint = Taint(UNHEALTHY, label_value(device.reason), device.details.unhealthy_effect)
         found = {UNHEALTHY: taint, **{key: taint for key, taint in found.items() if key != UNHEALTHY}}
     return list(found.values())[:MAX_TAINTS]
 

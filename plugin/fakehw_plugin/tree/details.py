@@ -36,7 +36,7 @@ MAX_FILES: Final = 64
 _NAME: Final = r"[a-z][a-z0-9_]*"  # compiled when first used
 
 
-class Details(NamedTuple):
+class Reading(NamedTuple):
     """What was read."""
 
     attributes: tuple[Attribute, ...]
@@ -45,7 +45,7 @@ class Details(NamedTuple):
     """False where a writer may be half-way: a file is empty."""
 
 
-def read(fd: int, path: str, types: Mapping[str, AttributeType], found: Found) -> Details:
+def read(fd: int, path: str, types: Mapping[str, AttributeType], found: Found) -> Reading:
     """Read attributes and taints of the device at `path`, open as `fd`.
 
     A value that an API server would refuse is left out and told of: it would take the other devices with it.
@@ -73,7 +73,7 @@ def read(fd: int, path: str, types: Mapping[str, AttributeType], found: Found) -
         )
     del values[MAX_ATTRIBUTES:]
     taints, are_whole = _read_taints(fd, path, found)
-    return Details(tuple(values), taints, is_whole and are_whole)
+    return Reading(tuple(values), taints, is_whole and are_whole)
 
 
 def _read_taints(fd: int, path: str, found: Found) -> tuple[tuple[Taint, ...], bool]:

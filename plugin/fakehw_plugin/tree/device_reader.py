@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from fakehw_plugin.attribute import Details
 from fakehw_plugin.device import Device, Health
 from fakehw_plugin.offer import Api
 from fakehw_plugin.tree import attributes, details
@@ -14,7 +15,6 @@ from fakehw_plugin.tree.entries import TaintsEntry
 if TYPE_CHECKING:
     from fakehw_plugin import inotify
     from fakehw_plugin.tree.complaints import Complaints
-    from fakehw_plugin.tree.details import Details
     from fakehw_plugin.tree.entries import DeviceEntry, Watched
     from fakehw_plugin.tree.known import KnownTree
 
@@ -34,7 +34,7 @@ class DeviceReader:
         """
         was, found = entry.device, Found()
         numa_node, has_device_node, is_whole = None, False, True
-        extras: Details | None = None
+        extras: details.Reading | None = None
         try:
             fd = attributes.open_directory(str(entry.number), dir_fd=class_fd)
         except OSError as error:
@@ -64,23 +64,23 @@ class DeviceReader:
             return False
         if now != was:
             self._known.put(entry, now)
-        if entry.taints is not None:
-            entry.taints.has_changed = extras is None or not extras.is_whole
+        if (taints := entry.taints) is not None:
+            taints.has_changed = extras is None or not extras.is_whole
         return is_whole
 
-    def _read_details(self, fd: int, entry: DeviceEntry) -> Details | None:
+    def _read_details(self, fd: int, entry: DeviceEntry) -> details.Reading | None:
         """Return what is read for DRA; None where another API serves the class.
 
         A flip of the health must not cost what reading all the other files does: they are read when something has
         changed but the health.
         """
-        settings, was = entry.parent.settings, entry.device
+        settings, was, taints = entry.parent.settings, entry.device, entry.taints
         if settings is None or settings.api is not Api.DRA:
-            if entry.taints is not None:
+            if taints is not None:
                 self._complaints.replace(f"{entry.path}/.details", {})
             return None
-        if was is not None and entry.wd is not None and entry.taints is not None and not entry.taints.has_changed:
-            return details.Details(was.attributes, was.taints, is_whole=True)
+        if was is not None and entry.wd is not None and taints is not None and not taints.has_changed:
+            return details.Reading(was.details.attributes, was.details.taints, is_whole=True)
         self._watch_taints(entry)
         found = Found()
         extras = details.read(fd, entry.path, dict(settings.types), found)
@@ -89,18 +89,19 @@ class DeviceReader:
         return extras
 
     @staticmethod
-    def _with_details(now: Device, was: Device | None, extras: Details, entry: DeviceEntry) -> Device:
+    def _with_details(now: Device, was: Device | None, extras: details.Reading, entry: DeviceEntry) -> Device:
         """Return the device with what was read for DRA; what may be half-written stays as it `was`."""
         assert entry.parent.settings is not None
-        known = was if was is not None and not extras.is_whole else extras
+        known = was.details if was is not None and not extras.is_whole else extras
         effect = entry.parent.settings.unhealthy_effect
-        return now._replace(attributes=known.attributes, taints=known.taints, unhealthy_effect=effect)
+        return now._replace(details=Details(known.attributes, known.taints, effect))
 
     def _watch_taints(self, entry: DeviceEntry) -> None:
-        if entry.taints is None:
-            entry.taints = TaintsEntry(entry)
-        if entry.taints.wd is None:
-            entry.taints.wd = self._watch.add(f"{entry.path}/{details.TAINTS}", entry.taints)
+        taints = entry.taints
+        if taints is None:
+            taints = entry.parent.taints[entry.number] = TaintsEntry(entry)
+        if taints.wd is None:
+            taints.wd = self._watch.add(f"{entry.path}/{details.TAINTS}", taints)
 
     @staticmethod
     def _has_device_node(fd: int, entry: DeviceEntry, found: Found) -> bool:

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 class RootEntry:
     """The root of the tree."""
 
-    __slots__ = ("identity", "nodes", "path", "wd")
+    __slots__ = ("file_system", "identity", "nodes", "path", "wd")
 
     is_attached: Final = True
     child_level: Final = "node"
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.file_system = 0
+        """The number of the device that the root is on."""
         self.identity: int | None = None
         self.wd: int | None = None
         self.nodes: dict[str, NodeEntry] = {}
@@ -50,6 +52,11 @@ class NodeEntry:
         self.wd: int | None = None
         self.classes: dict[str, ClassEntry] = {}
 
+    @property
+    def file_system(self) -> int:
+        """Return that of the root."""
+        return self.parent.file_system
+
     def child(self, name: str) -> ClassEntry | None:
         """Return the class called `name`, if it is known."""
         return self.classes.get(name)
@@ -70,7 +77,7 @@ class ClassEntry:
 
     child_level: Final = "device"
 
-    __slots__ = ("devices", "identity", "is_attached", "name", "offer", "parent", "path", "settings", "wd")
+    __slots__ = ("devices", "identity", "is_attached", "name", "offer", "parent", "path", "settings", "taints", "wd")
 
     def __init__(self, parent: NodeEntry, name: str, identity: int) -> None:
         self.parent = parent
@@ -82,6 +89,13 @@ class ClassEntry:
         self.settings: ClassSettings | None = None
         self.wd: int | None = None
         self.devices: dict[int, DeviceEntry] = {}
+        self.taints: dict[int, TaintsEntry] = {}
+        """By device, where they are read; not in each device: there may be 50,000, and most have none."""
+
+    @property
+    def file_system(self) -> int:
+        """Return that of the root."""
+        return self.parent.file_system
 
     def child(self, name: str) -> DeviceEntry | None:
         """Return the device numbered `name`, if it is known."""
@@ -89,18 +103,26 @@ class ClassEntry:
 
 
 class DeviceEntry:
-    """A device of a class."""
+    """A device of a class. What is kept here is kept for each of many: see docs/speed.md."""
 
-    __slots__ = ("device", "identity", "is_attached", "number", "parent", "taints", "wd")
+    __slots__ = ("device", "identity", "number", "parent", "wd")
 
     def __init__(self, parent: ClassEntry, number: int, identity: int) -> None:
         self.parent = parent
         self.number = number
         self.identity = identity
-        self.is_attached = True
         self.device: Device | None = None
         self.wd: int | None = None
-        self.taints: TaintsEntry | None = None
+
+    @property
+    def is_attached(self) -> bool:
+        """Tell whether it is a part of the tree still."""
+        return self.parent.devices.get(self.number) is self
+
+    @property
+    def taints(self) -> TaintsEntry | None:
+        """Return its directory `taints`, where that is read."""
+        return self.parent.taints.get(self.number)
 
     @property
     def path(self) -> str:
@@ -127,6 +149,9 @@ Watched = Entry | TaintsEntry
 """What an event can be about."""
 
 
-def identity_of(status: os.stat_result) -> int:
-    """Return device and inode as one number: what tells a directory from another of the same name."""
-    return status.st_dev << 64 | status.st_ino
+def identity_of(status: os.stat_result, *, file_system: int) -> int:
+    """Return device and inode as one number: what tells a directory from another of the same name.
+
+    The device as it differs from `file_system`, so that it is a small number for nearly all.
+    """
+    return (status.st_dev ^ file_system) << 64 | status.st_ino

@@ -67,6 +67,8 @@ class KnownTree:
         self._record(entry, None)
         self._let_go(entry)
         del entry.parent.devices[entry.number]
+        if (taints := entry.parent.taints.pop(entry.number, None)) is not None:
+            self._watch.remove(taints.wd, taints)
 
     def drop_class(self, class_entry: ClassEntry) -> Iterator[None]:
         """Forget a class that is gone, with its devices."""
@@ -98,11 +100,10 @@ class KnownTree:
         root.identity, root.wd = None, None
 
     def _let_go(self, entry: DeviceEntry | ClassEntry | NodeEntry) -> None:
-        entry.is_attached = False
+        if not isinstance(entry, DeviceEntry):
+            entry.is_attached = False
         self._complaints.forget_below(entry.path)
         self._watch.remove(entry.wd, entry)
-        if isinstance(entry, DeviceEntry) and entry.taints is not None:
-            self._watch.remove(entry.taints.wd, entry.taints)
 
     def _count(self, offer: Offer | None, difference: int) -> None:
         if offer is not None:

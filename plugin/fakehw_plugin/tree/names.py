@@ -48,7 +48,7 @@ def identify(fd: int, parent: RootEntry | NodeEntry | ClassEntry, name: str, fou
     if isinstance(parent, entries.ClassEntry) and _id_length(parent, name) > device.MAX_ID_LENGTH:
         found[path, "device_passed_over"] = f"its ID would be longer than {device.MAX_ID_LENGTH} characters"
         return None
-    return entries.identity_of(status)
+    return entries.identity_of(status, file_system=parent.file_system)
 
 
 def _id_length(parent: ClassEntry, name: str) -> int:

@@ -76,9 +76,10 @@ class TreeReader:
                 return
             self.is_present = True
             self._complaints.replace(root.path, {})
-            if root.identity != (identity := entries.identity_of(os.fstat(fd))):
+            status = os.fstat(fd)
+            if root.identity != (identity := entries.identity_of(status, file_system=0)):
                 yield from self.known.drop_root()
-                root.identity = identity
+                root.identity, root.file_system = identity, status.st_dev
             if root.wd is None:
                 root.wd = self._watch.add(os.path.realpath(root.path), root)
             yield from self._list(fd, root, root.nodes, self._examine_node)
@@ -269,8 +270,8 @@ class TreeReader:
             entry = class_entry.devices[number] = entries.DeviceEntry(class_entry, number, identity)
         if entry.wd is None:
             entry.wd = self._watch.add(entry.path, entry)
-        if entry.taints is not None:
-            entry.taints.has_changed = True
+        if (taints := entry.taints) is not None:
+            taints.has_changed = True
         # A known device may be in the middle of a write at this moment: that is for its own event, or for later.
         if not self._devices.read(class_fd, entry, may_wait=entry.device is not None):
             self._incomplete.append(entry)

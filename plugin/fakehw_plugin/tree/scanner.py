@@ -148,8 +148,8 @@ class Scanner:
         elif name == "health":
             touched[entry, name] = event.mask
         elif name in ("numa_node", "node") or cls._is_detailed(entry):
-            if entry.taints is not None:
-                entry.taints.has_changed = True
+            if (taints := entry.taints) is not None:
+                taints.has_changed = True
             # A reason to read the device again, but not to believe a health file that is empty just now.
             touched.setdefault((entry, "health"), inotify.MODIFY)
         return False
