@@ -138,10 +138,14 @@ class Hands:
         raw = f"{text}\n".encode()
         half = len(text.split()[0]) // 2
         fd = self._open_alone(path)
+        try:
+            os.ftruncate(fd, 0)
+            self._note(path, "")
+            os.write(fd, raw[:half])
+        except OSError:  # there is no other half to be written then
+            os.close(fd)
+            raise
         self._torn[path] = fd, text, raw[half:]
-        os.ftruncate(fd, 0)
-        self._note(path, "")
-        os.write(fd, raw[:half])
         self._note(path, text[:half])
 
     def _open_alone(self, path: TreePath) -> int:
