@@ -257,7 +257,7 @@ class Follower:
             self._has_other_labels = True
 
     def _drop(self, parts: Parts) -> None:
-        for name in tuple(self._children.pop(parts, ())):
+        for name in sorted(self._children.pop(parts, ()), key=layout.natural_key):
             self._drop((*parts, name))
         if (wd := self._wds.pop(parts, None)) is not None:
             self._watch.remove(wd, parts)
