@@ -44,8 +44,6 @@ def draw(
         raise InputError(
             f"{total * days:.0f} faults: must be at most {MAX_OUTAGES}: fewer nodes, or fewer days (--days)"
         )
-    if not names or total <= 0:
-        return []
     fresh = total * (1 - figures.relapse_chance) / figures.burst_size
     sizes, weights = zip(*figures.bursts, strict=True)
     found: list[Outage] = []

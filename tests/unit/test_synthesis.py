@@ -129,6 +129,13 @@ def test_what_is_not_over_at_the_end_ends_with_it_and_a_relapse_after_the_end_do
     assert [(one.begins_s, one.ends_s) for one in found] == [(0.99 * DAY, DAY)]
 
 
+def test_a_relapse_at_the_very_end_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = Chance(0.5, 0, 0, [0], 0.5, 0.5, 0.0, DAY / 2 - 3600, 5.0)
+    figures = measured(fault(), relapse=((0.0, DAY, 0.5),))
+    (found,) = drawn(chance, monkeypatch, figures, nodes("n1", gpu=1), days=1.0)
+    assert (found.begins_s, found.ends_s) == (DAY / 2, DAY / 2 + 3600)
+
+
 @pytest.mark.parametrize(("moment", "is_in"), [(0.5, True), (0.99, True), (1.0, False), (1.2, False)])
 def test_a_moment_is_within_its_day(monkeypatch: pytest.MonkeyPatch, moment: float, is_in: bool) -> None:
     answers = (0, 0, [0], 0.5, 0.5, 0.5, 9.0) if is_in else ()
