@@ -242,6 +242,15 @@ def test_what_did_not_arrive_and_is_not_so_in_the_end_is_missing_though_all_were
     assert book.told == [1]
 
 
+@pytest.mark.parametrize("dra", [(), (ONE,)])
+def test_a_device_that_nobody_knew_is_missing_where_nobody_says_anything_of_it(dra: tuple[TreePath, ...]) -> None:
+    book = Book(states={}, dra=dra)
+    receipt = book.enter(10.0, GOOD)
+    book.ledger.hear_plugin(10.0)
+    book.ledger.give_up(receipt)
+    assert hops(receipt) == (Hop(1, 0, 0, 1), *((Hop(), Hop(1, 0, 0, 1)) if dra else (Hop(1, 0, 0, 1), Hop())))
+
+
 def test_giving_up_one_receipt_leaves_the_others_waiting() -> None:
     book = Book(kubelet=False)
     first, second = book.enter(10.0, BAD, ONE, TWO), book.enter(10.1, WARM, ONE)

@@ -199,6 +199,12 @@ def test_of_two_equal_faults_the_first_that_began_ends_first_and_what_is_left_en
     assert [(one.begins_s / DAY, one.ends_s / DAY) for one in loaded(events)] == [(1, 4), (2, 9), (3, 9), (9, 9)]
 
 
+def test_a_fault_is_the_same_in_whatever_order_it_is_described(loaded: Any) -> None:
+    backwards = dict(reversed(KIND.items()))
+    events = [event(), event(event_time=2, event_type="fault_end", fault_type=backwards), event(event_time=3)]
+    assert [one.ends_s / DAY for one in loaded(events)] == [2, 3]
+
+
 def test_a_trace_may_come_on_standard_input_and_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(text: str) -> list[Outage]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
