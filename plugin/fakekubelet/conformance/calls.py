@@ -45,16 +45,14 @@ async def ask_and_change(
             watcher = direct_client.Watcher(resource, path, running.changes.ring)
             watchers.append(await stack.enter_async_context(watcher))
         firsts = {watcher.resource: await watcher.first_ids(limits.list_s) for watcher in watchers}
-        watchers = [watcher for watcher in watchers if firsts[watcher.resource] is not None]
-        await _break_and_mend(seen, observed, running, watchers)
+        listening = [watcher for watcher in watchers if firsts[watcher.resource] is not None]
+        await _break_and_mend(seen, observed, running, listening)
         change = seen.change
         for stream in watchers:
-            is_changed = change is not None and change.resource == stream.resource
+            is_changed = change is not None and change.resource == stream.resource and stream in listening
             saw_break = len(change.streams) == 2 if change is not None and is_changed else None
             first = firsts[stream.resource]
             seen.second_streams[stream.resource] = evidence.SecondStream(first, stream.error, saw_break)
-        for resource, first in firsts.items():
-            seen.second_streams.setdefault(resource, evidence.SecondStream(first))
 
 
 async def _break_and_mend(
