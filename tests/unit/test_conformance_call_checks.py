@@ -184,7 +184,7 @@ PREFERS = {X: options(), Y: options(preferred=True)}
         ([prefer(purpose="unknown")], PREFERS, NOTHING_HEALTHY),
         ([prefer(error="no")], PREFERS, unjudged("every call failed")),
         ([prefer(error="no"), prefer("a")], PREFERS, kept("1 choices")),
-        ([prefer("a"), prefer("c", "b", size=2, must="c"), prefer(*"cba", size=3)], PREFERS, kept("3 choices")),
+        ([prefer("a"), prefer("c", "b", size=2, must="c"), prefer(*"cba", size=3), prefer("c", must="c")], PREFERS, kept("4 choices")),
         ([prefer("a", answers=0)], PREFERS, broken(f"{X}: 0 responses to 1 request")),
         ([prefer("a", answers=2)], PREFERS, broken(f"{X}: 2 responses to 1 request")),
         ([prefer("a", "a", size=2)], PREFERS, broken(f"{X}: names a device twice")),
