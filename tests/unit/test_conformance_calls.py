@@ -212,13 +212,15 @@ async def test_another_device_that_is_healthy_again_does_not_count_as_mended(wor
     assert (found.change.ids, found.change.mended_s) == (frozenset("ab"), None)
 
 
-async def test_a_resource_that_was_never_listed_or_said_no_options_is_not_asked(world):
+async def test_a_resource_that_was_never_listed_or_said_no_options_is_not_asked_and_the_others_are(world):
     world.kubelet.lists[X] = []
-    world.kubelet.calls.calls.pop()
+    world.kubelet.registrations.append(registration("example.com/w"))
+    world.kubelet.lists["example.com/w"] = [listed("w")]
 
-    found = await world.run(X, Y, "example.com/z", break_=None)
+    found = await world.run("example.com/w", "example.com/z", X, Y, break_=None)
 
-    assert (world.log, found.exchanges, found.second_streams) == ([], [], {})
+    assert world.log == [*ASKED[4:], LEFT[0]]
+    assert (found.exchanges, found.second_streams) == ([allocate(resource=Y)], {Y: BOTH[Y]})
     assert found.survived_unknown is True
 
 
@@ -259,13 +261,13 @@ async def test_a_plugin_that_only_says_that_it_is_unavailable_goes_on(world):
     assert world.kubelet.waited == [1.5]
 
 
-async def test_one_that_is_gone_though_its_calls_were_answered_is_seen_to_be_gone(world):
-    world.kubelet.streams[Y] = 0
+async def test_one_that_is_gone_though_its_calls_were_answered_is_seen_to_be_gone_and_the_others_are_watched(world):
+    world.kubelet.streams[X] = 0
 
     found = await world.run()
 
     assert found.survived_unknown is False
-    assert world.log == [*ASKED[:7], f"leave {X}"]
+    assert world.log == [*ASKED[:3], *ASKED[4:], LEFT[0]]
     assert world.kubelet.waited == []
 
 
