@@ -107,7 +107,9 @@ class World:
             self.streams[resource].send(**{key: sick.get(key, "Healthy") for key in ids})
 
     async def run(self, *resources, break_="break", mend="mend", survived=True):
-        settings = Settings(("p",), Path("/dp"), break_command=break_, mend_command=mend, limits=LIMITS)
+        settings = Settings(
+            command=("p",), plugin_dir=Path("/dp"), break_command=break_, mend_command=mend, limits=LIMITS
+        )
         found = seen(*(resources or (X, Y)), settings=settings, survived_unknown=survived)
         looking = observed.Observed(settings, self.kubelet)
         looking.resources = found.resources

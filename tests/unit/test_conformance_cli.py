@@ -22,7 +22,7 @@ from fakekubelet.conformance.settings import Limits, Settings
 from tests.kit_evidence import X, broken, kept, seen, unjudged
 
 CHECK = catalogue.GROUPS["lists"][0]
-LIMITS = Limits(1, 2, 3, 4, 30, 5, 6, 7, 8)
+LIMITS = Limits(start_s=1, options_s=2, list_s=3, reply_s=4, recovery_s=5, stop_s=6, absent_s=7, quiet_s=8)
 LIMIT_OPTIONS = [
     "--start-limit", "1", "--options-limit", "2", "--list-limit", "3", "--reply-limit", "4", "--recovery-limit", "5", "--stop-limit", "6", "--absent", "7", "--quiet", "8",
 ]  # fmt: skip  # flags and values side by side
@@ -117,8 +117,11 @@ def test_a_plugins_settings_are_those_that_were_given(kit, tmp_path):
 
     assert kit(*words)[0] == 0
     assert kit.settings == [
-        Settings(("plugin", "--its-own", "-x"), tmp_path / "dp", (X, "example.com/y"), "b", "m", True, "1.34", LIMITS)
-    ]
+        Settings(
+            command=("plugin", "--its-own", "-x"), plugin_dir=tmp_path / "dp", resources=(X, "example.com/y"),
+            break_command="b", mend_command="m", is_brief=True, mode="1.34", limits=LIMITS,
+        )
+    ]  # fmt: skip  # as they were given
     assert kit.judged == [catalogue.GROUPS]
 
 
@@ -126,7 +129,7 @@ def test_a_plugin_that_runs_already_has_no_command_and_limits_have_defaults(kit,
     monkeypatch.chdir(tmp_path)
 
     assert kit("--plugin-dir", "dp")[0] == 0
-    assert kit.settings == [Settings((), tmp_path / "dp")]
+    assert kit.settings == [Settings(plugin_dir=tmp_path / "dp")]
 
 
 def test_a_directory_of_its_own_is_made_and_goes_with_the_kit(kit):
@@ -134,7 +137,7 @@ def test_a_directory_of_its_own_is_made_and_goes_with_the_kit(kit):
 
     (settings,) = kit.settings
     directory = settings.plugin_dir.parent
-    assert settings == Settings(("plugin",), directory / "device-plugins")
+    assert settings == Settings(command=("plugin",), plugin_dir=directory / "device-plugins")
     assert (directory.parent, directory.name[:4], kit.was_there) == (Path("/tmp"), "fhc-", True)
     assert not directory.exists()
 
@@ -158,9 +161,12 @@ def test_a_drivers_settings_are_those_that_were_given(kit):
     (settings,) = kit.settings
     root = settings.root
     assert settings == dra_settings.Settings(
-        ("driver",), root, root / "cdi", "gpu.example.com", "b", "m", "u", "p", True, "1.35",
-        dra_settings.Limits(1, 2, 3, 4, 5, 6, 7, 8, 9),
-    )  # fmt: skip  # in the order of its fields
+        command=("driver",), root=root, cdi_dir=root / "cdi", driver="gpu.example.com", break_command="b", mend_command="m",
+        unplug_command="u", plug_command="p", is_brief=True, mode="1.35",
+        limits=dra_settings.Limits(
+            start_s=1, info_s=2, publish_s=3, change_s=4, reply_s=5, recovery_s=6, republish_s=7, stop_s=8, quiet_s=9
+        ),
+    )  # fmt: skip  # as they were given
     assert (root.parent, kit.was_there, root.exists()) == (Path("/tmp"), True, False)
     assert kit.judged == [dra_catalogue.GROUPS]
 
@@ -370,7 +376,7 @@ def test_inside_of_a_private_mount_the_kubelet_is_where_every_kubelet_is(kit, mo
     monkeypatch.setattr(cli, "_check_directory", lambda directory: None)
 
     assert kit("--private-mount", "--json", "/var/lib/x", "--json", "-", "--", "plugin")[0] == 0
-    assert kit.settings == [Settings(("plugin",), Path("/var/lib/kubelet/device-plugins"))]
+    assert kit.settings == [Settings(command=("plugin",), plugin_dir=Path("/var/lib/kubelet/device-plugins"))]
 
 
 @pytest.mark.parametrize(
@@ -482,7 +488,7 @@ async def test_without_the_extra_a_driver_cannot_be_judged(monkeypatch):
     with pytest.raises(
         UsageError, match=r"^--api dra needs the extra apiserver \(pip install 'fakehw\[apiserver\]'\): "
     ):
-        await cli._run_driver(dra_settings.Settings((), Path("/"), Path("/")), print)
+        await cli._run_driver(dra_settings.Settings(root=Path("/"), cdi_dir=Path("/")), print)
 
 
 async def test_a_driver_is_judged_by_the_procedure_of_drivers(monkeypatch):
@@ -492,7 +498,7 @@ async def test_a_driver_is_judged_by_the_procedure_of_drivers(monkeypatch):
         return given
 
     monkeypatch.setattr(dra_procedure, "run", run)
-    settings = dra_settings.Settings((), Path("/"), Path("/"))
+    settings = dra_settings.Settings(root=Path("/"), cdi_dir=Path("/"))
 
     assert await cli._run_driver(settings, print) == (settings, print)
 

@@ -486,7 +486,7 @@ async def test_sockets_that_a_killed_process_left_may_be_cleared_a_moment_later(
 
 
 async def test_progress_may_be_left_unsaid(world):
-    settings = Settings(("plugin",), world.directory, is_brief=True, limits=LIMITS)
+    settings = Settings(command=("plugin",), plugin_dir=world.directory, is_brief=True, limits=LIMITS)
 
     await procedure.run(settings)
 

@@ -21,7 +21,7 @@ async def make(tmp_path):
     async with contextlib.AsyncExitStack() as stack:
 
         def make(*command):
-            made = subject.Subject(Settings(tuple(command), tmp_path / "device-plugins"))
+            made = subject.Subject(Settings(command=tuple(command), plugin_dir=tmp_path / "device-plugins"))
             stack.push_async_callback(made.close)
             return made
 
@@ -146,7 +146,7 @@ async def test_nothing_is_left_behind(make):
 
 
 async def test_a_hook_knows_the_places_and_its_success_says_nothing(tmp_path, capfd):
-    settings = Settings((), tmp_path / "device-plugins")
+    settings = Settings(plugin_dir=tmp_path / "device-plugins")
 
     await subject.run_hook(f'echo noise; echo "$PLUGIN_DIR $HOME" > {tmp_path}/said', settings)
 
@@ -156,12 +156,12 @@ async def test_a_hook_knows_the_places_and_its_success_says_nothing(tmp_path, ca
 
 async def test_a_hook_that_fails_is_told_with_its_last_words(tmp_path):
     with pytest.raises(subject.HookError) as caught:
-        await subject.run_hook("echo first >&2; echo 'no such\n device' >&2; exit 7", Settings((), tmp_path))
+        await subject.run_hook("echo first >&2; echo 'no such\n device' >&2; exit 7", Settings(plugin_dir=tmp_path))
     assert str(caught.value) == (
         "\"echo first >&2; echo 'no such\\n device' >&2; exit 7\" ended with status 7: first no such device"
     )
     with pytest.raises(subject.HookError, match=r"ended with status -9: \.\.\. (word ){38}word$"):
-        await subject.run_hook("for i in $(seq 99); do echo word >&2; done; kill -9 $$", Settings((), tmp_path))
+        await subject.run_hook("for i in $(seq 99); do echo word >&2; done; kill -9 $$", Settings(plugin_dir=tmp_path))
 
 
 async def test_a_hook_ends_with_the_kit_and_so_do_its_children(tmp_path):
