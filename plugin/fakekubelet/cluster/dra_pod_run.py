@@ -51,8 +51,8 @@ class DraPodRun:
             edits = await self._prepare()
             if edits is None:
                 return
-            await self._start(edits)
-            objects.set_status(pod, {"phase": "Running"})
+            if await self._start(edits):
+                objects.set_status(pod, {"phase": "Running"})
             changed = asyncio.Event()
             objects.api.changes.subscribe(changed.set)
             while not objects.is_ending(pod):
@@ -82,13 +82,22 @@ class DraPodRun:
                 await self._pause()
         return None
 
-    async def _start(self, edits: Mapping[str, cdi.Edits]) -> None:
-        for container in self._pod["spec"]["containers"]:
+    async def _start(self, edits: Mapping[str, cdi.Edits]) -> bool:
+        """Start every container that can be; tell whether all could, and note why one could not."""
+        pod = self._pod
+        for container in pod["spec"]["containers"]:
             own = [(variable["name"], str(variable.get("value", ""))) for variable in container.get("env", [])]
-            env = process.environment(self._pod["metadata"]["name"], edits[container["name"]].env, own)
-            command = [*container.get("command", []), *container.get("args", [])]
-            self._outputs.append(printed := process.Printed(self._objects.api.changes.ring))
-            self._processes.append(await process.Process.start(command, env, output=printed.add, guard=self._guard))
+            env = process.environment(pod["metadata"]["name"], edits[container["name"]].env, own)
+            printed = process.Printed(self._objects.api.changes.ring)
+            try:
+                command = _command(container)
+                started = await process.Process.start(command, env, output=printed.add, guard=self._guard)
+            except (OSError, ValueError) as error:  # no such command; what a process cannot be given
+                self._objects.note(pod, str(error))
+                continue
+            self._processes.append(started)
+            self._outputs.append(printed)
+        return len(self._processes) == len(pod["spec"]["containers"])
 
     async def _unprepare(self) -> None:
         while True:
@@ -125,3 +134,10 @@ class DraPodRun:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _command(container: Object) -> list[str]:
+    command = [*container.get("command", []), *container.get("args", [])]
+    if not container.get("command"):
+        raise ValueError(f"container {container['name']} needs a command: no image is run here")
+    return command
