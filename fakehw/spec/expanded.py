@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fakehw.spec.topology import FakeClass, FakeDevice, Topology
 
-_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*|[0-9]+")
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
 
 
 def lines(topology: Topology) -> Iterator[str]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fakehw import durations
 from fakehw.layout import TreePath
 from fakehw.tree import selection
 
@@ -59,17 +58,3 @@ def test_what_a_shell_completes_is_a_path_of_the_tree(
 def test_what_is_no_place_is_refused_with_the_rule(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         selection.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("500ms", 0.5), ("1m30s", 90.0), ("1h0.5m", 3630.0), ("3", 3.0), (".5s", 0.5), ("1us", 1e-6), ("2.s", 2.0)],
-)
-def test_durations_are_those_of_go_or_seconds(text: str, expected: float) -> None:
-    assert durations.seconds(text) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("text", ["", "s", "1m30", "30s1", "-1s", "1 s", "1w", "8d", "1e3", "200h", "1m 30s"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="1m30s"):
-        durations.seconds(text)

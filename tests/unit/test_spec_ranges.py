@@ -166,6 +166,7 @@ _FIELDS = st.fixed_dictionaries(
         "health": st.sampled_from(["healthy", "unhealthy", "unhealthy a: {b}, c"]),
         "numa_node": st.integers(-1, 3),
         "device_node": st.sampled_from([None, "null", "zero"]),
+        "taints": st.dictionaries(st.sampled_from(["t", "null", "7"]), st.sampled_from(["None", "k=v:NoExecute"])),
         "attributes": st.dictionaries(
             st.sampled_from(["a", "attributes", "c_1"]),
             st.sampled_from(["{id}", "{{x}}", "null", "true", "0042", "1.10", "a: b", "x,y", "'", '"', "{node}#", "é"]),
@@ -173,17 +174,26 @@ _FIELDS = st.fixed_dictionaries(
         ),
     },
 )
+_SETTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "api": st.sampled_from(["dra", "device-plugin"]),
+        "driver": st.sampled_from(["42", "true", "d.io"]),
+        "unhealthy_effect": st.sampled_from(["None", "NoExecute"]),
+        "types": st.just({"null": "int", "memory": "capacity"}),
+    },
+)
 _PARTS = st.sampled_from([{}, {"0": 1}, {"2-4": 1}, {"1": 1, "2-3": 1, "3": 1}, {"7-9": 1, "8": 1, "12": 1}])
 _CLASS = st.builds(
-    lambda fields, count, parts, own: {
-        **fields, "count": count, "resource": "a.b/c", "devices": dict.fromkeys(parts, own)
+    lambda fields, count, parts, own, settings: {
+        **fields, "count": count, "resource": "a.b/c", "devices": dict.fromkeys(parts, own), **settings
     },
-    _FIELDS, st.integers(0, 5), _PARTS, _FIELDS,
+    _FIELDS, st.integers(0, 5), _PARTS, _FIELDS, _SETTINGS,
 )  # fmt: skip
 _NODE = st.fixed_dictionaries(
     {"classes": st.dictionaries(st.sampled_from(["dev1", "gpu", "null"]), _CLASS, max_size=2)},
     optional={
-        "host": st.sampled_from(["h", "true", "h-{node}"]),
+        "host": st.sampled_from(["h", "true", "42", "h-{node}"]),
         "labels": st.sampled_from([{}, {"a.b/zone": "z-{node}", "true": "null"}]),
         "taints": st.sampled_from([[], ["a=b:NoExecute", "c:NoSchedule"]]),
     },
@@ -206,7 +216,7 @@ def test_a_spec_that_is_written_out_means_the_same(document: dict[str, object]):
                 node.host,
                 dict(node.labels),
                 node.taints,
-                {name: (c.resource, dict(c.devices)) for name, c in node.classes.items()},
+                {name: (c.resource, c.settings, dict(c.devices)) for name, c in node.classes.items()},
             )
             for node in one.nodes.values()
         ]
