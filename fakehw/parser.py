@@ -7,6 +7,7 @@ A command is a module of `commands` with two functions: `add(commands)` describe
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import difflib
 import os
@@ -79,7 +80,7 @@ class Parser(argparse.ArgumentParser):
             flag, rule = argument.groups()
             choice = _CHOICE_ERROR.fullmatch(rule)
             if choice:  # of a command, which argparse itself looks up
-                rule = not_one_of(choice[1].strip("'"), choice[2].replace("'", "").split(", "))
+                rule = not_one_of(ast.literal_eval(choice[1]), choice[2].replace("'", "").split(", "))
             message = f"{rule} ({flag})"
         output.remark(message)
         self.exit(2)

@@ -8,6 +8,7 @@ import gc
 import io
 import sys
 from collections.abc import Callable
+from importlib import metadata
 
 import pytest
 
@@ -120,6 +121,13 @@ def test_all_commands_are_there_in_the_order_of_help() -> None:
     assert "\nHardware that does not exist: a tree of small text files.\nBuild it from a spec" in text
     assert "\n  fakehw unplug node2/dev3/3\n" in text
     assert cli.COMMANDS[-1] is completion
+
+
+def test_the_version_may_be_asked_for_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.make_parser().parse_args(["--version"])
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"fakehw {metadata.version('fakehw')}\n"
 
 
 def test_main_runs_the_command_and_keeps_what_is_loaded_from_the_garbage_collector(

@@ -130,6 +130,18 @@ def test_what_the_shell_closed_is_the_null_device_from_then_on(closed: int, monk
     assert calls == [(os.devnull, os.O_RDWR)]
 
 
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_at_the_end_what_is_left_is_written_where_there_is_something_to_write_to(
+    closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = given_streams(monkeypatch)
+    monkeypatch.setattr(sys, closed, None)
+    left = streams["stderr" if closed == "stdout" else "stdout"]
+    left.write("left")
+    output.end()
+    assert written(left) == "left"
+
+
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_what_cannot_be_written_is_dropped_and_does_not_fail_once_more(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -46,6 +46,8 @@ def refused(capsys: pytest.CaptureFixture[str], made: parser.Parser, *words: str
     [
         ([], "tool: the following arguments are required: COMMAND\n"),
         (["brake"], "tool: 'brake': must be one of break, mend: did you mean break? (COMMAND)\n"),
+        (["it's"], """tool: "it's": must be one of break, mend (COMMAND)\n"""),
+        (["a\nb"], "tool: 'a\\nb': must be one of break, mend (COMMAND)\n"),
         (["xyz"], "tool: 'xyz': must be one of break, mend (COMMAND)\n"),
         (["break"], "tool: the following arguments are required: thing\n"),
         (["break", "it", "--hadr"], "tool: '--hadr': is not an argument of tool break: did you mean --hard?\n"),
@@ -54,6 +56,7 @@ def refused(capsys: pytest.CaptureFixture[str], made: parser.Parser, *words: str
         (["break", "it", "--har"], "tool: '--har': is not an argument of tool break: did you mean --hard?\n"),
         (["break", "it", "that", "this"], "tool: 'that': is not an argument of tool break\n"),
         (["break", "it", "--hardness", "hihg"], "tool: 'hihg': must be one of low, high: did you mean high? (--hardness)\n"),
+        (["break", "it", "--hardness", "it's"], """tool: "it's": must be one of low, high (--hardness)\n"""),
         (["break", "it", "--times", "10"], "tool: '10': must be a whole number from 1 to 9 (-n/--times)\n"),
         (["break", "it", "--times"], "tool: expected one argument (-n/--times)\n"),
         (["break", "it", "--times", "a\nb"], "tool: 'a\\nb': must be a whole number from 1 to 9 (-n/--times)\n"),
