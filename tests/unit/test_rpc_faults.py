@@ -13,6 +13,9 @@ from fakehw_plugin.rpc_faults import FILES, STREAMS, Fault, Kind
     [
         ("delay 2s", Fault(Kind.DELAY, delay_s=2.0)),
         ("delay 1.5m\n", Fault(Kind.DELAY, delay_s=90.0)),
+        ("delay 250ms", Fault(Kind.DELAY, delay_s=0.25)),
+        ("delay 60m", Fault(Kind.DELAY, delay_s=3600.0)),
+        ("delay 0s", Fault(Kind.DELAY, delay_s=0.0)),
         (" hang ", Fault(Kind.HANG)),
         ("drop", Fault(Kind.DROP)),
         ("error UNAVAILABLE", Fault(Kind.ERROR, code=grpc.StatusCode.UNAVAILABLE)),
@@ -25,10 +28,24 @@ def test_what_a_file_may_say(value: str, fault: Fault) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["delay", "delay 2", "delay 61m", "delay -1s", "error", "error OK", "error unavailable", "hang on", "drop it", "x"],
+    [
+        "delay",
+        "delay 2",
+        "delay 61m",
+        "delay 3600001ms",
+        "delay 2s now",
+        "delay -1s",
+        "delay 2h",
+        "error",
+        "error OK",
+        "error unavailable",
+        "hang on",
+        "drop it",
+        "x",
+    ],
 )
 def test_what_it_may_not_say(value: str) -> None:
-    with pytest.raises(ValueError, match="must be delay 2s"):
+    with pytest.raises(ValueError, match=r"^must be delay 2s \(ms, s or m\), error CODE text, hang, drop$"):
         Fault.parse(value, method="list_and_watch")
 
 

@@ -78,17 +78,17 @@ class KubeletDirectory:
 
     async def run(self) -> None:
         """Watch for ever; a directory that is not there yet, or is replaced or mounted over, is taken up again."""
-        missing_said = False
+        reason = ""
         while True:
             with inotify.Watcher["KubeletDirectory"]() as watch, self._mount_watch(watch):
                 if watch.add(os.path.realpath(self.path), self) is None:
-                    if watch.exhausted:
-                        self._log.warning("not_watched", reason=watch.exhausted, looking_every_s=_LOOK_EVERY_S)
-                    elif not missing_said:
-                        missing_said = True
-                        self._log.warning("plugin_dir_not_ready", reason="no such directory")
+                    told, reason = reason, watch.exhausted or "no such directory"
+                    if reason != told and watch.exhausted:
+                        self._log.warning("not_watched", reason=reason, looking_every_s=_LOOK_EVERY_S)
+                    elif reason != told:
+                        self._log.warning("plugin_dir_not_ready", reason=reason)
                 else:
-                    missing_said = False
+                    reason = ""
                     self.newcomers.take_stock()
                     self.wake_all()
                     await self._follow(watch)

@@ -13,6 +13,7 @@ alive, because a kubelet up to 1.36 then closes the wrong one (contract REG-13, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from enum import StrEnum
@@ -197,17 +198,13 @@ class Session:
                     continue
             return attempt.lost() or "stream_lost"
 
-    async def _until(self, condition: Callable[[], bool], *, timeout: float | None = None) -> bool:
-        """Wait until `condition` holds, looking again at every wake-up; False if `timeout` seconds were not enough."""
-        try:
+    async def _until(self, condition: Callable[[], bool], *, timeout: float | None = None) -> None:
+        """Wait until `condition` holds, looking again at every wake-up, for `timeout` seconds at most."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while True:
-                    self._wake.clear()
-                    if condition():
-                        return True
+                while not condition():
                     await self._wake.wait()
-        except TimeoutError:
-            return False
+                    self._wake.clear()
 
     def _count(self, outcome: str) -> None:
         self._telemetry.registrations[self.inventory.resource_name, outcome] += 1

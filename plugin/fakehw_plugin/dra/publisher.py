@@ -183,16 +183,15 @@ class Publisher:
     async def _sync(self) -> None:
         """Write until nothing is left to write."""
         pool = self._pool
-        if self._node_uid is None:
-            self._node_uid = (await self._client.get(NODES, pool.node, retry_for_s=0))["metadata"]["uid"]
         if not self._has_adopted:
             pool.adopt(pool.places(self._ours()))
             self._has_adopted = True
         while True:
+            node_uid = await self._owner()
             generation, changed_at = pool.generation, pool.changed_at
             wanted = pool.wanted()
             writes = plan.plan(
-                plan.Pool(pool.driver, pool.node, self._node_uid),
+                plan.Pool(pool.driver, pool.node, node_uid),
                 wanted,
                 self._ours(),
                 times={key: at for times in self._times.values() for key, at in times.items()},
@@ -211,6 +210,12 @@ class Publisher:
             if changed_at is not None:
                 self._telemetry.publish_latency.observe(time.monotonic() - changed_at)
             self._log.debug("slices_published", slices=len(wanted), devices=len(pool.devices))
+
+    async def _owner(self) -> str:
+        """Return the UID of the Node object, which is asked for again after a slice has gone, be it while we write."""
+        while (uid := self._node_uid) is None:
+            self._node_uid = (await self._client.get(NODES, self._pool.node, retry_for_s=0))["metadata"]["uid"]
+        return uid
 
     async def _put(self, body: Object) -> None:
         name = body["metadata"]["name"]
@@ -251,13 +256,14 @@ class Publisher:
             self._stored.pop(name, None)
 
     async def _delete(self, found: Object) -> None:
-        metadata = found["metadata"]
-        # Somebody may be faster, or have made another of that name: the watch will tell.
-        with contextlib.suppress(errors.NotFoundError, errors.ConflictError):
-            await self._client.delete(RESOURCE_SLICES, metadata["name"], uid=metadata.get("uid", ""), retry_for_s=0)
+        name, uid = found["metadata"]["name"], found["metadata"].get("uid", "")
+        async with self._writing(name):
+            # Somebody may be faster, or have made another of that name: the watch will tell.
+            with contextlib.suppress(errors.NotFoundError, errors.ConflictError):
+                await self._client.delete(RESOURCE_SLICES, name, uid=uid, retry_for_s=0)
+            self._stored.pop(name, None)
+            self._times.pop(name, None)
         self._telemetry.slice_writes[self._pool.driver, "delete"] += 1
-        self._stored.pop(metadata["name"], None)
-        self._times.pop(metadata["name"], None)
 
     def _is_same(self, stored: Sequence[Entry], wanted: Sequence[Entry]) -> bool:
         """Compare devices, except for what the server itself made different when we last sent them."""
