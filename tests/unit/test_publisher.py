@@ -196,6 +196,8 @@ def told(lines: list[Any], *events: str) -> list[dict[str, Any]]:
 @timeless
 async def test_a_pool_is_published_once_the_node_is_known_and_that_is_said() -> None:
     scene = Scene()
+    assert scene.publisher.name_is_free.is_set()
+    assert not scene.publisher.is_published
     await asyncio.sleep(0.25)
     with capture_logs() as lines:
         async with running(scene.publisher.run()):
@@ -229,8 +231,13 @@ async def test_nothing_is_written_before_it_is_known_what_is_there() -> None:
         assert scene.server.calls == []
         assert not scene.publisher.has_looked.is_set()
 
-        scene.server.is_synced = True
         scene.server.on_event(Event(EventType.SYNCED, {}))
+        await settled()
+        assert scene.server.calls == []
+        scene.server.is_synced = True
+        await asyncio.sleep(100)
+        assert scene.server.calls == []
+        scene.publisher.look()
         await scene.published()
         assert scene.publisher.has_looked.is_set()
         assert scene.publisher.name_is_free.is_set()
@@ -516,16 +523,43 @@ async def test_devices_stay_in_the_slices_in_which_an_earlier_process_has_publis
     before = Scene(66)
     async with running(before.publisher.run()):
         await before.published()
-    scene = Scene(66)
+    scene = Scene(0)
     scene.server.slices = before.server.slices
-    scene.pool.remove(make_device(1).id)
+    scene.put(*(make_device(number) for number in range(2, 67)))
     async with running(scene.publisher.run()):
         await scene.published()
         scene.flip(66)
         await settled()
 
-    assert [len(found["spec"]["devices"]) for found in scene.server.slices.values()] == [63, 2]
-    assert scene.server.taken_calls() == [("update", SECOND)]
+        assert [len(found["spec"]["devices"]) for found in scene.server.slices.values()] == [63, 2]
+        assert scene.server.taken_calls() == [("update", SECOND)]
+
+        scene.server.drop(SECOND)
+        await until(lambda: SECOND in scene.server.slices)
+        assert [len(found["spec"]["devices"]) for found in scene.server.slices.values()] == [63, 2]
+
+
+@timeless
+async def test_whoever_tells_the_kubelet_of_health_comes_before_the_slices() -> None:
+    scene = Scene()
+    wakes = [asyncio.Event() for _ in range(20)]
+
+    async def stream(wake: asyncio.Event) -> None:
+        await wake.wait()
+        scene.server.calls.append(("health", ""))
+
+    async with running(scene.publisher.run()):
+        await scene.published()
+        streams = []
+        for wake in wakes:
+            scene.pool.subscribe(wake.set)
+            streams.append(asyncio.create_task(stream(wake)))
+        await settled()
+        scene.flip()
+        await settled()
+        await asyncio.wait(streams)
+
+    assert [call[0] for call in scene.server.calls] == ["health"] * 20 + ["update"]
 
 
 @timeless
@@ -551,6 +585,26 @@ async def test_a_name_that_others_serve_is_left_to_them_and_taken_once_it_is_fre
         {"event": "driver_name_taken", "log_level": "error", "driver": DRIVER, "slices": RIVAL, "remark": remark}
     ]
     assert rival["spec"]["devices"] == [{"name": "gpu-0"}]
+
+
+@timeless
+async def test_a_name_that_others_have_alone_by_now_is_theirs() -> None:
+    scene = Scene()
+    async with running(scene.publisher.run()):
+        await scene.published()
+        scene.server.put(RIVAL, [{"name": "gpu-0"}])
+        await settled()
+        assert scene.publisher.name_is_free.is_set()
+        scene.server.drop(FIRST)
+        await asyncio.sleep(100)
+        assert not scene.publisher.name_is_free.is_set()
+        assert not scene.publisher.is_published
+        assert list(scene.server.slices) == [RIVAL]
+
+        scene.server.drop(RIVAL)
+        await until(lambda: scene.publisher.is_published)
+        assert list(scene.server.slices) == [FIRST]
+        assert scene.publisher.name_is_free.is_set()
 
 
 @timeless
