@@ -25,6 +25,7 @@ def main() -> None:
     """Measure, and leave nothing behind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", default="1000", help="numbers of nodes; pods and what follows for the first")
+    parser.add_argument("--processes", type=int, default=1, help="of the fleet")
     parser.add_argument("--pods", type=int, default=0)
     parser.add_argument("--flips", type=int, default=0)
     parser.add_argument("--rest", type=float, default=60.0, help="seconds")
@@ -44,7 +45,7 @@ def main() -> None:
 async def measure(arguments: argparse.Namespace, home: Path, nodes: int, *, is_first: bool) -> None:
     """Measure one number of nodes."""
     measures.write_spec(home / "spec.yaml", nodes)
-    fleet = FleetProcess(home / "spec.yaml", nodes, home, status_every="0s")
+    fleet = FleetProcess(home / "spec.yaml", nodes, home, status_every="0s", processes=arguments.processes)
     others = {name: int(pid) for name, pid in (one.split("=") for one in arguments.also)}
     if arguments.api_pid:
         others["API server"] = arguments.api_pid

@@ -33,7 +33,7 @@ async def join(fleet: FleetProcess, sight: Sight, *, already: bool = False) -> N
         await _answers(fleet)
         await sight.until(lambda: _posted(fleet) >= fleet.nodes, within_s=LONGEST_S, what="nodes told anew")
     await sight.until(lambda: sight.ready(DEVICES) >= fleet.nodes, within_s=LONGEST_S, what="Ready")
-    cost = Cost.of(fleet.pid)
+    cost = Cost.of(*fleet.pids)
     took = time.monotonic() - began
     used = f"{cost.rss_mib:.0f} MiB, {cost.cpu_s:.1f} s of CPU; {dict(fleet.requests())}"
     print(f"up: {fleet.nodes} nodes Ready {took:.1f} s after exec, {used}")
@@ -55,10 +55,10 @@ async def _answers(fleet: FleetProcess) -> None:
 
 async def rest(fleet: FleetProcess, others: dict[str, int], *, seconds: float) -> None:
     """Cost of doing nothing."""
-    pids = {"fleet": fleet.pid, **others}
-    before, asked = {name: Cost.of(pid) for name, pid in pids.items()}, fleet.requests()
+    pids = {"fleet": fleet.pids, **{name: [pid] for name, pid in others.items()}}
+    before, asked = {name: Cost.of(*found) for name, found in pids.items()}, fleet.requests()
     await asyncio.sleep(seconds)
-    after, now = {name: Cost.of(pid) for name, pid in pids.items()}, fleet.requests()
+    after, now = {name: Cost.of(*found) for name, found in pids.items()}, fleet.requests()
     cpu = ", ".join(f"{name} {after[name].percent_since(before[name]):.0f} %" for name in pids)
     more = {key: count for key in now if (count := now[key] - asked[key])}
     rate = sum(more.values()) / seconds
@@ -78,7 +78,7 @@ async def pods(client: Client, sight: Sight, fleet: FleetProcess, *, count: int,
             await client.create(PODS, _pod(number, size), namespace=NAMESPACE, retry_for_s=120)
 
     began = time.monotonic()
-    before, asked = Cost.of(fleet.pid), fleet.requests()
+    before, asked = Cost.of(*fleet.pids), fleet.requests()
     making = asyncio.gather(*(make(number, size) for number, size in enumerate(sizes)))
     await making
     made = time.monotonic() - began
@@ -87,7 +87,7 @@ async def pods(client: Client, sight: Sight, fleet: FleetProcess, *, count: int,
         return sum(sight.phases().get(phase, 0) for phase in ("Running", "Failed")) == count
 
     await sight.until(over, within_s=LONGEST_S, what=f"{count} pods at an end")
-    took, after = time.monotonic() - began, Cost.of(fleet.pid)
+    took, after = time.monotonic() - began, Cost.of(*fleet.pids)
     await asyncio.sleep(1)
     more = {key: found for key, number in fleet.requests().items() if (found := number - asked[key])}
     print(

@@ -28,8 +28,13 @@ class Cost:
     rss_mib: float
 
     @classmethod
-    def of(cls, pid: int) -> Cost:
-        """Read it from /proc."""
+    def of(cls, *pids: int) -> Cost:
+        """Read it from /proc, for all of them together."""
+        costs = [cls._of(pid) for pid in pids]
+        return cls(costs[0].at, sum(cost.cpu_s for cost in costs), sum(cost.rss_mib for cost in costs))
+
+    @classmethod
+    def _of(cls, pid: int) -> Cost:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS
@@ -48,6 +53,7 @@ class FleetProcess:
     nodes: int
     home: Path
     status_every: str = "10s"
+    processes: int = 1
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -56,12 +62,18 @@ class FleetProcess:
         assert self.process is not None
         return self.process.pid
 
+    @property
+    def pids(self) -> list[int]:
+        """Return it, and those of the processes that it has started."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *map(int, children)]
+
     def start(self) -> None:
         """Begin; the cluster is that of KUBECONFIG."""
         command = [
             sys.executable, "-m", "fakehw_fleet", "up", str(self.spec), "--nodes", str(self.nodes), "--plain",
             "--kubeconfig", "--name", "figures", "--state", str(self.home / "s"), "--root", str(self.home / "tree"),
-            "--status-every", self.status_every, "--http", f"127.0.0.1:{PORT}",
+            "--processes", str(self.processes), "--status-every", self.status_every, "--http", f"127.0.0.1:{PORT}",
         ]  # fmt: skip  # a flag beside its value
         with (self.home / "fleet.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)  # our own command

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fakehw import FakeTree
 from fakehw_fleet.members import members_of, owners
+from fakehw_fleet.metrics import Counts, counts_of
 from fakehw_fleet.plugins import Plugins
 from fakehw_fleet.summary import Summary, summarize
 from fakekubelet import LocalCluster
@@ -56,6 +57,11 @@ class LocalFleet:
     async def _stop_kubelets(self) -> None:
         """All at once; one after the other, as the cluster does it, a thousand would take minutes."""
         await asyncio.gather(*(kubelet.stop(remove_sockets=True) for kubelet in self.cluster.nodes.values()))
+
+    @property
+    def counts(self) -> Counts:
+        """Return what its plugins have counted."""
+        return counts_of(self.plugins.counts)
 
     @property
     def ready(self) -> int:

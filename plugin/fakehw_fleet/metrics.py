@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from fakehw_fleet.plugins import Plugins
     from fakehw_fleet.summary import Summary
+    from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.web import Answer
+
+
+Counts = dict[str, Counter[tuple[str, ...]]]
+"""What plugins have counted, by the name of the metric and its labels."""
 
 
 class Shown(Protocol):
     """What there is to show."""
 
-    plugins: Plugins
-    requests: Counter[tuple[str, str]]
+    @property
+    def counts(self) -> Counts:
+        """Return what the plugins have counted."""
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """Return what the API server was asked for, by verb and resource."""
 
     def summary(self) -> Summary:
         """Return the fleet in numbers."""
@@ -31,6 +40,14 @@ _COUNTERS: Final = (
     ("transitions", "Changes of devices.", ("resource", "state")),
     ("rescans", "Readings of the whole tree.", ("cause",)),
 )
+
+
+def counts_of(telemetry: Telemetry) -> Counts:
+    """Return what there is of it on the page."""
+    return {
+        name: Counter({(key,) if isinstance(key, str) else key: n for key, n in getattr(telemetry, name).items()})
+        for name, _, _ in _COUNTERS
+    }
 
 
 @contextlib.asynccontextmanager
@@ -76,7 +93,7 @@ class _Collector:
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        summary, counts = self._fleet.summary(), self._fleet.plugins.counts
+        summary, counts = self._fleet.summary(), self._fleet.counts
         nodes = GaugeMetricFamily("fakehw_fleet_nodes", "Nodes of the fleet.", labels=["state"])
         nodes.add_metric(["ready"], summary.ready)
         nodes.add_metric(["not ready"], summary.nodes - summary.ready)
@@ -102,6 +119,6 @@ class _Collector:
         yield requests
         for name, text, labels in _COUNTERS:
             counter = CounterMetricFamily(f"fakehw_fleet_{name}", text, labels=labels)
-            for key, count in getattr(counts, name).items():
-                counter.add_metric([key] if isinstance(key, str) else list(key), count)
+            for values, count in counts[name].items():
+                counter.add_metric(list(values), count)
             yield counter

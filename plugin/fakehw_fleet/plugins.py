@@ -137,8 +137,9 @@ class Plugins(Inventories):
         self.nodes: dict[str, NodePlugin] = {}
         self.directories = Directories()
         self.pump = Pump(
-            root, self, host="", domain=domain, reconcile_s=RECONCILE_S, quiet_s=QUIET_S, telemetry=self.counts
-        )
+            root, self, host="", domain=domain, reconcile_s=RECONCILE_S, quiet_s=QUIET_S, telemetry=self.counts,
+            nodes=owners,
+        )  # fmt: skip  # what, then for whom
         self._root = root
         self._owners = owners
         self._group = asyncio.TaskGroup()

@@ -214,6 +214,10 @@ async def test_up_keeps_a_tree_that_was_named_and_ends_by_itself_where_told(tmp_
         pytest.param(["up", "fpga", "--nodes", "0"], "'0': must be a whole number from 1 to", id="nodes"),
         pytest.param(["up", "fpga", "--http", "x"], "'x': must be IP:PORT", id="address"),
         pytest.param(["up", "fpga", "--pods", "/nowhere"], "must be a file of pods (--pods)", id="pods"),
+        pytest.param(
+            ["up", "fpga", "--processes", "2"], "2: without a cluster one process has all nodes", id="processes"
+        ),
+        pytest.param(["up", "fpga", "--processes", "65"], "'65': must be a whole number from 1 to 64", id="too many"),
         pytest.param(["dance"], "'dance': must be one of up,", id="command"),
     ],
 )

@@ -100,6 +100,15 @@ def test_a_device_half_written_keeps_its_state_only_where_it_may_wait(tmp_path: 
     assert (entry.device.health, entry.device.reason) == (Health.UNHEALTHY, "health file is empty")
 
 
+def test_fake_nodes_that_are_not_named_are_passed_over_whatever_their_host(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, "a/dev1/1", "b/dev1/1", "c/dev1/1", hosts={"a": "h", "b": "h", "c": "other"})
+    read = reader.TreeReader(
+        str(root), host="h", domain="d.io", api=Api.DEVICE_PLUGIN, watch=NoWatch(), nodes={"a", "c"}  # type: ignore[arg-type]
+    )  # fmt: skip  # in one line
+    list(read.scan())
+    assert [name for name, node in read.known.root.nodes.items() if node.classes] == ["a"]
+
+
 @pytest.mark.parametrize("left", range(7))
 def test_with_the_last_descriptors_a_device_is_read_right_or_not_at_all(tmp_path: Path, left: int) -> None:
     """Our own shortage is not a broken device, whichever of its files is the one that cannot be opened."""

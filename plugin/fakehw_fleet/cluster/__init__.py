@@ -16,6 +16,10 @@ commands      what a container runs, as its pod says: pure
 container_history  how containers fared before their fleet was killed: pure
 looking       looks at kubelets in which something happened
 fleet         all of them, put together
+shards        the nodes dealt to several processes, and what is told of all of them
+shard         one of these processes
+part          which nodes such a process has: pure
+report        how its nodes are, in numbers: pure
 options       how a fleet behaves towards its cluster
 tasks         tasks that end with a context
 counted       the client, which counts what it asks for

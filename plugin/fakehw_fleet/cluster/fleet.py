@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fakehw import FakeTree
-from fakehw_fleet.cluster import foreign, leaving, objects
+from fakehw_fleet.cluster import foreign, leaving, objects, orders
 from fakehw_fleet.cluster.counted import CountedClient
 from fakehw_fleet.cluster.dra import Drivers, KubeletView
 from fakehw_fleet.cluster.events import Events
@@ -23,13 +23,16 @@ from fakehw_fleet.cluster.leases import CONNECTIONS, TIMEOUT_S, Leases
 from fakehw_fleet.cluster.looking import Looking
 from fakehw_fleet.cluster.node import State
 from fakehw_fleet.cluster.node_sync import NodeSync
+from fakehw_fleet.cluster.part import WHOLE, Part
 from fakehw_fleet.cluster.pod_sync import PodSync
 from fakehw_fleet.cluster.processes import PODS, Processes
+from fakehw_fleet.cluster.report import Report
 from fakehw_fleet.cluster.sight import Sight
 from fakehw_fleet.cluster.slices import Slices
 from fakehw_fleet.cluster.tasks import Tasks
 from fakehw_fleet.cluster.work import WorkQueue
 from fakehw_fleet.members import members_of, owners, served_by_dra
+from fakehw_fleet.metrics import Counts, counts_of
 from fakehw_fleet.plugins import Plugins
 from fakehw_fleet.summary import Summary, summarize
 from fakekubelet.cluster.guard import Guard
@@ -50,9 +53,6 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 
-LEAVE_WITHIN_S: Final = 60.0
-"""How long a server may take to let all nodes go."""
-
 _NODE_WORKERS: Final = 8
 _POD_WORKERS: Final = 16
 """Apart from nodes: a thousand pods that wait for a slow server must not keep a node from saying that it is well."""
@@ -62,7 +62,8 @@ class ClusterFleet:
     """Builds the tree at `root`, and has its nodes join the cluster of `access` while it is entered.
 
     `state` is where kubelets have their sockets and checkpoints: with the same one again, pods keep their devices.
-    `lock` is the descriptor of its lock, which is held until the last process of a pod has ended.
+    `lock` is the descriptor of its lock, which is held until the last process of a pod has ended. What is a `part` of
+    a fleet finds the tree built, and leaves Nodes and leases to whoever has the whole.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class ClusterFleet:
         options: Options,
         tell: Callable[[str], None],
         lock: int | None = None,
+        part: Part = WHOLE,
     ) -> None:
-        self.members = members_of(topology)
+        self.members = part.of(members_of(topology))
         self.root = root
         self.options = options
         self.nodes: dict[str, FleetNode] = {}
@@ -86,6 +88,7 @@ class ClusterFleet:
         self.has_left = False
         """Whether nothing of the fleet is left in the cluster."""
         self._topology = topology
+        self._part = part
         self._tell = tell
         self._grumbles = grumbles = Grumbles(tell)
         credentials = Credentials(access)
@@ -136,8 +139,9 @@ class ClusterFleet:
         async with contextlib.AsyncExitStack() as life:
             await life.enter_async_context(self._client)
             await life.enter_async_context(self._lane)
-            await foreign.refuse(self._client, self.members, fleet=self.options.name, on_error=self._grumbles.hear)
-            await asyncio.to_thread(FakeTree(self.root, tell=self._tell).build, self._topology)
+            if self._part.is_whole:
+                await foreign.refuse(self._client, self.members, fleet=self.options.name, on_error=self._grumbles.hear)
+                await asyncio.to_thread(FakeTree(self.root, tell=self._tell).build, self._topology)
             await life.enter_async_context(self._watching)
             for watch in self._sight.runs:
                 self._watching.start(watch, "watch")
@@ -172,19 +176,16 @@ class ClusterFleet:
         await self._life.__aexit__(kind, error, tb)
 
     async def _leave(self) -> None:
-        """Take Nodes and leases along, unless they are to stay; what a server that is away keeps, `down` takes."""
-        if self.options.keeps:
-            return
-        uids = {name: one.found["metadata"]["uid"] for name, one in self.nodes.items() if one.found is not None}
-        gone = 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE_WITHIN_S):
-                gone = await leaving.remove(self._client, uids, on_error=self._grumbles.hear)
-        self.has_left = gone == len(uids)
-        if not self.has_left:
-            self._tell(f"{len(uids) - gone} nodes are left behind: `fakehw-fleet down` takes them away")
+        """Take Nodes and leases along, unless they are to stay."""
+        if self._part.is_whole and not self.options.keeps:
+            uids = {name: one.found["metadata"]["uid"] for name, one in self.nodes.items() if one.found is not None}
+            self.has_left = await leaving.leave(self._client, uids, on_error=self._grumbles.hear, tell=self._tell)
 
     # What it is told to do.
+
+    async def answer(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Do what is asked; FakehwError says why not."""
+        return await orders.Orders(self).answer(order)
 
     async def restart(self, name: str) -> None:
         """Restart the kubelet of a node; its pods run on."""
@@ -222,15 +223,26 @@ class ClusterFleet:
             for one in self.nodes.values()
         )
 
+    @property
+    def counts(self) -> Counts:
+        """Return what its plugins have counted."""
+        return counts_of(self.plugins.counts)
+
     def summary(self) -> Summary:
         """Return it in numbers."""
+        return self.report().whole_summary
+
+    def report(self) -> Report:
+        """Return all that is told of it."""
         kubelets = {name: one.kubelet for name, one in self.nodes.items()}
         phases = [record.admitted.phase.value for one in self.nodes.values() for record in one.pods.values()]
-        states = Counter(one.state.value for one in self.nodes.values())
-        notes = [", ".join(f"{count} {state}" for state, count in states.items() if state != State.UP.value)]
-        to_do = len(self._node_work) + len(self._pod_work)
-        notes.append(f"{sum(self.requests.values())} requests to the API server, {to_do} things to do")
-        return summarize(kubelets, ready=self.ready, pods=phases, notes=filter(None, notes))
+        return Report(
+            summarize(kubelets, ready=self.ready, pods=phases),
+            Counter(one.state.value for one in self.nodes.values()),
+            len(self._node_work) + len(self._pod_work),
+            self.requests,
+            self.counts,
+        )
 
     # What happens.
 

@@ -15,12 +15,27 @@ if TYPE_CHECKING:
 
     from kubeapi.client import Client
 
-_AT_ONCE: Final = 16
+WITHIN_S: Final = 60.0
+"""How long a server may take to let all nodes of a fleet go that ends."""
+AT_ONCE: Final = 16
+
+
+async def leave(
+    client: Client, uids: Mapping[str, str], *, on_error: Callable[[Exception], None], tell: Callable[[str], None]
+) -> bool:
+    """Take these Nodes and their leases away; what a server that is away keeps, `down` takes. True if none is left."""
+    gone = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WITHIN_S):
+            gone = await remove(client, uids, on_error=on_error)
+    if gone < len(uids):
+        tell(f"{len(uids) - gone} nodes are left behind: `fakehw-fleet down` takes them away")
+    return gone == len(uids)
 
 
 async def remove(client: Client, uids: Mapping[str, str], *, on_error: Callable[[Exception], None]) -> int:
     """Delete these Nodes, by name and UID, and their leases; return how many Nodes went."""
-    gate = asyncio.Semaphore(_AT_ONCE)
+    gate = asyncio.Semaphore(AT_ONCE)
     gone = 0
 
     async def remove_one(name: str, uid: str) -> None:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fakehw.errors import FakehwError
 from fakehw_fleet.cluster.node import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container
 
     from fakehw_fleet.cluster.fleet import ClusterFleet
+
+
+KNOWN: Final = ("restart", "silence", "speak")
+
+
+def check(order: dict[str, Any], nodes: Container[str]) -> list[str]:
+    """Return the nodes that an order is for; FakehwError if it is none, or they are no nodes of the fleet."""
+    if order.get("order") not in KNOWN:
+        raise FakehwError(f"{order.get('order')!r}: is no order that this fleet knows")
+    names = list(order.get("nodes") or [])
+    for name in names:
+        if name not in nodes:
+            raise FakehwError(f"{name}: is no node of this fleet (NODE)")
+    return names
 
 
 class Orders:
@@ -22,8 +36,11 @@ class Orders:
 
     async def answer(self, order: dict[str, Any]) -> dict[str, Any]:
         """Do what is asked; FakehwError says why not."""
-        names = self._known(order.get("nodes") or [])
-        what = order.get("order")
+        names = check(order, self._fleet.nodes)
+        for name in names:
+            if self._fleet.nodes[name].state is State.GONE:
+                raise FakehwError(f"{name}: its Node was deleted (NODE)")
+        what = order["order"]
         if what == "restart":
             await asyncio.gather(*(self._fleet.restart(name) for name in names))
         elif what == "silence":
@@ -31,17 +48,7 @@ class Orders:
                 self._fleet.silence(name)
                 if (for_s := order.get("for_s")) is not None:
                     asyncio.get_running_loop().call_later(for_s, self._fleet.speak, name)
-        elif what == "speak":
+        else:
             for name in names:
                 self._fleet.speak(name)
-        else:
-            raise FakehwError(f"{what!r}: is no order that this fleet knows")
         return {"nodes": names}
-
-    def _known(self, names: Sequence[str]) -> list[str]:
-        for name in names:
-            if name not in self._fleet.nodes:
-                raise FakehwError(f"{name}: is no node of this fleet (NODE)")
-            if self._fleet.nodes[name].state is State.GONE:
-                raise FakehwError(f"{name}: its Node was deleted (NODE)")
-        return list(names)

@@ -16,23 +16,25 @@ from typing import TYPE_CHECKING, Final
 
 from fakehw import durations, output, parser
 from fakehw.errors import FakehwError, InputError
+from fakehw_fleet import plugin_log
 from fakehw_fleet import state as states
 from fakehw_fleet.commands import cluster_flags
 from fakehw_fleet.members import served_by_dra
-from fakehw_plugin import config, logs
+from fakehw_plugin import config
 from fakehw_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fakehw.spec.topology import Topology
     from fakehw_fleet.cluster.fleet import ClusterFleet
+    from fakehw_fleet.cluster.options import Options
+    from fakehw_fleet.cluster.shards import ShardedFleet
     from fakehw_fleet.local import LocalFleet
+    from kubeapi.access import Access
 
 _EVERY_S: Final = 0.5
 """Between two looks at all nodes."""
 _ROOM: Final = 1 << 30
-_LOG: Final = "plugin.log"
+_MOST_PROCESSES: Final = 64
 _EXAMPLES: Final = """\
   fakehw-fleet up gpu-server                            # four servers with 8 GPUs each, no cluster needed
   fakehw-fleet up gpu-server --nodes 100 --plain        # lines instead of a table
@@ -77,6 +79,13 @@ def add(commands: parser.Commands) -> None:
         default=10.0,
         help="a node tells the cluster what changed so often, as kubelets do; 0: at once (default 10s)",
     )
+    command.add_argument(
+        "--processes",
+        metavar="NUMBER",
+        type=parser.whole_number(1, _MOST_PROCESSES),
+        default=1,
+        help="deal the nodes to so many processes (default 1), for a machine with cores to spare",
+    )
     command.add_argument("--keep", action="store_true", help="leave the Nodes when it ends, for the next one to adopt")
     command.add_argument(
         "--no-taint", action="store_true", help="let every pod come: no taint fakehw.io/fake on new Nodes"
@@ -105,6 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Bring it up, and take it down whatever happens."""
     topology = cluster_flags.topology(arguments)
     if arguments.kubeconfig is None:
+        if arguments.processes > 1:
+            problem = "without a cluster one process has all nodes, for its scheduler to see"
+            raise InputError(f"{arguments.processes}: {problem}: must be 1, or with --kubeconfig (--processes)")
         for resource in served_by_dra(topology):
             output.remark(f"{resource}: is served by DRA, which needs a cluster (--kubeconfig): it is not advertised")
     with contextlib.suppress(asyncio.CancelledError):
@@ -127,9 +139,9 @@ async def _local(arguments: argparse.Namespace, topology: Topology) -> int:
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fakehw-fleet-", dir="/tmp")))
         root = arguments.root or _scratch(stack)
-        stack.enter_context(_logging(scratch))
+        stack.enter_context(plugin_log.writing(scratch))
         async with local.LocalFleet(topology, root, domain=arguments.domain, tell=output.remark) as fleet:
-            output.remark(f"tree: {root}; plugins' log: {scratch}/{_LOG}")
+            output.remark(f"tree: {root}; plugins' log: {scratch}/{plugin_log.NAME}")
             for text in texts:
                 await fleet.cluster.apply(text)
             return await _show(arguments, fleet)
@@ -139,8 +151,7 @@ async def _joined(arguments: argparse.Namespace, topology: Topology) -> int:
     if arguments.pods:
         raise InputError("pods are the cluster's own there: kubectl apply (--pods)")
     access = cluster_flags.access(arguments)
-    from fakehw_fleet.cluster import control, orders  # with aiohttp, which may not be installed
-    from fakehw_fleet.cluster.fleet import ClusterFleet
+    from fakehw_fleet.cluster import control  # with aiohttp, which may not be installed
     from fakehw_fleet.cluster.options import Options
     from fakehw_fleet.cluster.processes import PODS
     from kubeapi import errors
@@ -155,22 +166,12 @@ async def _joined(arguments: argparse.Namespace, topology: Topology) -> int:
     with contextlib.ExitStack() as stack:
         state, lock = stack.enter_context(states.opened(cluster_flags.state(arguments)))
         root = arguments.root or state / "tree"
-        stack.enter_context(_logging(state))
+        plugin_log.begin(state)
+        stack.enter_context(plugin_log.writing(state))
         try:
-            async with (
-                ClusterFleet(
-                    topology,
-                    root,
-                    state,
-                    access,
-                    domain=arguments.domain,
-                    options=options,
-                    tell=output.remark,
-                    lock=lock,
-                ) as fleet,
-                control.serving(state, orders.Orders(fleet).answer),
-            ):
-                output.remark(f"tree: {root}; plugins' log: {state}/{_LOG}")
+            made = _joining(arguments, topology, root, states.State(state, lock), access, options)
+            async with made as fleet, control.serving(state, fleet.answer):
+                output.remark(f"tree: {root}; plugins' log: {state}/{plugin_log.NAME}")
                 if options.runs:
                     output.remark(f"pods on these nodes run commands on this machine; their output: {state}/{PODS}")
                 try:
@@ -181,10 +182,35 @@ async def _joined(arguments: argparse.Namespace, topology: Topology) -> int:
             raise FakehwError(f"{access.server}: {error}") from error
 
 
-def _clear(fleet: ClusterFleet, state: Path) -> None:
+def _joining(
+    arguments: argparse.Namespace,
+    topology: Topology,
+    root: Path,
+    state: states.State,
+    access: Access,
+    options: Options,
+) -> ClusterFleet | ShardedFleet:
+    """Return what joins the cluster when it is entered: one process, which is this, or several."""
+    from fakehw_fleet.cluster.fleet import ClusterFleet
+    from fakehw_fleet.cluster.shards import ShardedFleet
+    from fakehw_fleet.members import members_of
+
+    processes = min(arguments.processes, len(members_of(topology)))
+    if processes == 1:
+        return ClusterFleet(
+            topology, root, state.path, access, domain=arguments.domain, options=options,
+            tell=output.remark, lock=state.lock,
+        )  # fmt: skip  # what, where, how
+    return ShardedFleet(
+        topology, root, state.path, access, processes=processes, kubeconfig=arguments.kubeconfig,
+        context=arguments.context, domain=arguments.domain, options=options, tell=output.remark, lock=state.lock,
+    )  # fmt: skip  # likewise
+
+
+def _clear(fleet: ClusterFleet | ShardedFleet, state: Path) -> None:
     """Remove what nothing in the cluster needs any more."""
     if fleet.has_left:
-        for one in (state / "n", state / "tree"):
+        for one in (state / "n", state / "tree", *state.glob("p[0-9]*")):
             shutil.rmtree(one, ignore_errors=True)
 
 
@@ -196,15 +222,7 @@ def _scratch(stack: contextlib.ExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fakehw-fleet-", dir=where))) / "tree"
 
 
-@contextlib.contextmanager
-def _logging(directory: Path) -> Iterator[None]:
-    """Write the plugins' log, which `fakehw scenario run --plugin-log` reads, to a file there."""
-    with (directory / _LOG).open("w") as log:
-        logs.configure(level="info", format_="json", stream=log)
-        yield
-
-
-async def _show(arguments: argparse.Namespace, fleet: LocalFleet | ClusterFleet) -> int:
+async def _show(arguments: argparse.Namespace, fleet: LocalFleet | ClusterFleet | ShardedFleet) -> int:
     """Show the fleet until it is to end; return the exit code."""
     from fakehw_fleet import metrics, table
 

@@ -12,7 +12,7 @@ from fakehw_plugin.tree import attributes, mounts
 from fakehw_plugin.tree.scanner import Scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from pathlib import Path
 
     from fakehw_plugin.devices.inventories import Inventories
@@ -32,6 +32,7 @@ LONGEST_PAUSE_S: Final = 0.1
 class Pump:
     """Keeps `inventories` in line with the tree at `root` while `run` runs, for the Kubernetes node `host`.
 
+    With `nodes`, for the fake nodes of these names and no others.
     Everything is read again every `reconcile_s` seconds (0: never), and between two changes lie `quiet_s` seconds at
     the least. `on_taken` is called whenever what was read has reached the inventories.
     """
@@ -47,6 +48,7 @@ class Pump:
         reconcile_s: float,
         quiet_s: float,
         telemetry: Telemetry,
+        nodes: Container[str] | None = None,
         on_taken: Callable[[], None] = lambda: None,
     ) -> None:
         self.tree_is_present = False
@@ -62,7 +64,7 @@ class Pump:
         self._telemetry = telemetry
         self._on_taken = on_taken
         self._watch: inotify.Watcher[Watched] = inotify.Watcher()
-        self._scanner = Scanner(root, host=host, domain=domain, api=api, watch=self._watch)
+        self._scanner = Scanner(root, host=host, domain=domain, api=api, watch=self._watch, nodes=nodes)
         self._starved: str | None = None
         self._mounts_changed = False
         self._has_mounted_file = False

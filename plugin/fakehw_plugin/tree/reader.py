@@ -25,7 +25,7 @@ from fakehw_plugin.tree.device_reader import DeviceReader
 from fakehw_plugin.tree.known import KnownTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Container, Generator, Iterator, Mapping
 
     from fakehw_plugin import inotify
     from fakehw_plugin.offer import Api
@@ -36,14 +36,27 @@ _SCAN_STEP: Final = 256
 
 
 class TreeReader:
-    """Reads the tree at `path` for the Kubernetes node `host` (empty: the whole tree) into `known`."""
+    """Reads the tree at `path` for the Kubernetes node `host` (empty: the whole tree) into `known`.
 
-    def __init__(self, path: str, *, host: str, domain: str, api: Api, watch: inotify.Watcher[Watched]) -> None:
+    With `nodes`, whatever their host, fake nodes of other names are passed over.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        host: str,
+        domain: str,
+        api: Api,
+        watch: inotify.Watcher[Watched],
+        nodes: Container[str] | None = None,
+    ) -> None:
         self.is_present = False
         """The root is there, is a directory and can be read."""
         self.is_orphaned = False
         """The root was deleted while it is mounted here: whatever is made in its place elsewhere is never seen."""
         self.host: Final = host
+        self._nodes = nodes
         self._domain = domain
         self._api = api
         self._watch = watch
@@ -185,6 +198,7 @@ class TreeReader:
             host = None
         self._complaints.replace(f"{node.path}/.host", found)
         node.is_ours = host is not None and (not host or not self.host or host == self.host)
+        node.is_ours &= self._nodes is None or node.name in self._nodes
         if node.is_ours:
             yield from self._list(fd, node, node.classes, functools.partial(self._examine_class, node))
         else:

@@ -15,7 +15,7 @@ from fakehw_plugin.offer import Api
 from fakehw_plugin.tree import entries, names, reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Container, Generator, Iterable
     from pathlib import Path
 
     from fakehw_plugin.offer import Offer
@@ -39,7 +39,8 @@ _WRITTEN: Final = inotify.MODIFY | inotify.CLOSE_WRITE
 class Scanner:
     """Reads the tree at `root` for the Kubernetes node `host` (empty: the whole tree), and follows its events.
 
-    The caller runs `scan`, hands in `events`, takes the changes, and comes back with `settle` at `next_deadline`.
+    With `nodes`, only the fake nodes of these names. The caller runs `scan`, hands in `events`, takes the changes, and
+    comes back with `settle` at `next_deadline`.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class Scanner:
         domain: str,
         watch: inotify.Watcher[Watched],
         api: Api = Api.DEVICE_PLUGIN,
+        nodes: Container[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._reader = reader.TreeReader(str(root), host=host, domain=domain, api=api, watch=watch)
+        self._reader = reader.TreeReader(str(root), host=host, domain=domain, api=api, watch=watch, nodes=nodes)
         self._known = self._reader.known
         self._clock = clock
         self._deadlines: dict[tuple[Entry, str], float] = {}
