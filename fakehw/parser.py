@@ -252,6 +252,18 @@ def add_api(parser: Parser) -> None:
     )
 
 
+def add_pod_resources(parser: Parser, asked: str) -> None:
+    """Add the flag that names kubelets' PodResources sockets; `asked` says what for."""
+    parser.add_argument(
+        "--pod-resources",
+        metavar="SOCKET",
+        type=Path,
+        action="append",
+        default=[],
+        help=f"a kubelet's PodResources socket, {asked}; may be given for several kubelets",
+    )
+
+
 def _api(text: str) -> str:
     if text not in layout.APIS:
         raise argparse.ArgumentTypeError(f"{text!r}: must be {' or '.join(layout.APIS)}")

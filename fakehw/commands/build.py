@@ -37,15 +37,7 @@ def add(commands: parser.Commands) -> None:
         run=run,
         examples=_EXAMPLES,
     )
-    parser.add_flag(
-        command,
-        "--spec",
-        env="FAKEHW_SPEC",
-        metavar="FILE",
-        required=True,
-        offer=topology_command.offer(),
-        help="topology in YAML, - for stdin, or a name that `fakehw topology show` knows (env FAKEHW_SPEC)",
-    )
+    topology_command.add_spec(command, "topology in YAML, - for stdin, or a name that `fakehw topology show` knows")
     parser.add_root(command)
     parser.add_flag(
         command,

@@ -73,15 +73,7 @@ def add(commands: parser.Commands) -> None:
 
 
 def _add_common(command: parser.Parser) -> None:
-    parser.add_flag(
-        command,
-        "--spec",
-        env="FAKEHW_SPEC",
-        metavar="FILE",
-        required=True,
-        offer=topology_command.offer(),
-        help="the topology whose nodes and devices fail; - for stdin (env FAKEHW_SPEC)",
-    )
+    topology_command.add_spec(command, "the topology whose nodes and devices fail; - for stdin")
     command.add_argument(
         "--seed",
         metavar="NUMBER",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
@@ -19,6 +18,7 @@ from fakehw.view import listing
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from fakehw.tree.selection import Wanted
     from fakehw.view.listing import Record
@@ -40,14 +40,7 @@ def add(commands: parser.Commands) -> None:
     parser.add_root(command)
     parser.add_domain(command)
     add_format(command)
-    command.add_argument(
-        "--pod-resources",
-        metavar="SOCKET",
-        type=Path,
-        action="append",
-        default=[],
-        help="a kubelet's PodResources socket, asked who holds what; may be given for several kubelets",
-    )
+    parser.add_pod_resources(command, "asked who holds what")
 
 
 def add_format(command: parser.Parser) -> None:

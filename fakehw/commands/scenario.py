@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import textwrap
-from pathlib import Path
 from typing import Final
 
 from fakehw import durations, output, parser
@@ -116,14 +115,7 @@ def _add_play(commands: parser.Commands) -> None:
         default=[],
         help="the plugin's JSON log, which tells when it saw a change; - for stdin; may be given for several plugins",
     )
-    play.add_argument(
-        "--pod-resources",
-        metavar="SOCKET",
-        action="append",
-        type=Path,
-        default=[],
-        help="a kubelet's PodResources socket, which tells when a change landed; may be given for several kubelets",
-    )
+    parser.add_pod_resources(play, "which tells when a change landed")
     play.add_argument(
         "--patience",
         metavar="DURATION",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fakehw import output, parser
@@ -32,14 +31,7 @@ def add(commands: parser.Commands) -> None:
     )
     parser.add_root(command)
     parser.add_domain(command)
-    command.add_argument(
-        "--pod-resources",
-        metavar="SOCKET",
-        type=Path,
-        action="append",
-        default=[],
-        help="a kubelet's PodResources socket, asked every 2 s who holds what; may be given for several kubelets",
-    )
+    parser.add_pod_resources(command, "asked every 2 s who holds what")
 
 
 def run(arguments: argparse.Namespace) -> None:

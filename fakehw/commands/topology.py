@@ -73,6 +73,14 @@ def offer() -> parser.Offer:
     return parser.Offer(profiles.names)
 
 
+def add_spec(command: parser.Parser, what: str) -> None:
+    """Add the flag that names a topology, which must be given; `what` says what it is for."""
+    parser.add_flag(
+        command, "--spec", env="FAKEHW_SPEC", metavar="FILE", required=True, offer=offer(),
+        help=f"{what} (env FAKEHW_SPEC)",
+    )  # fmt: skip  # what all have in common in one line
+
+
 def run(_: argparse.Namespace) -> None:
     """Say that a command is missing."""
     raise InputError("show, labels, reasons, expand: one of them must follow (topology)")

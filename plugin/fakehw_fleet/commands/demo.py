@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fakehw import parser
+from fakehw.commands import demo
 
 if TYPE_CHECKING:
     import argparse
 
+    from fakehw import parser
+
 
 def add(commands: parser.Commands) -> None:
     """Add the command."""
-    command = parser.add_command(
-        commands,
-        "demo",
-        "tell the whole story on this machine: a tree, two nodes, pods, a broken device",
-        run=run,
-        examples="  fakehw-fleet demo --play",
-    )
-    command.add_argument("--play", action="store_true", help="stay up afterwards, with a live table, until Ctrl-C")
+    demo.describe(commands, run, examples="  fakehw-fleet demo --play")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Tell it."""
-    from fakehw_fleet import demo  # gRPC, which other commands can do without
+    from fakehw_fleet import demo as story  # gRPC, which other commands can do without
 
-    return demo.run_demo(keep_up=arguments.play)
+    return story.run_demo(keep_up=arguments.play)

@@ -85,31 +85,13 @@ class DriverClient:
 
     async def prepare(self, claims: Sequence[v1.Claim]) -> v1.NodePrepareResourcesResponse:
         """Call NodePrepareResources; RpcError if the call as a whole fails (contract DRA-10)."""
-        if self.service == constants.V1BETA1:
-            stub: v1beta1_grpc.DRAPluginAsyncStub = v1beta1_grpc.DRAPluginStub(self._open_channel)
-            request = v1beta1.NodePrepareResourcesRequest.FromString(
-                v1.NodePrepareResourcesRequest(claims=claims).SerializeToString()
-            )
-            reply = await self._unary("NodePrepareResources", stub.NodePrepareResources, request)
-            return v1.NodePrepareResourcesResponse.FromString(reply.SerializeToString())
-        newest: v1_grpc.DRAPluginAsyncStub = v1_grpc.DRAPluginStub(self._open_channel)
-        return await self._unary(
-            "NodePrepareResources", newest.NodePrepareResources, v1.NodePrepareResourcesRequest(claims=claims)
-        )
+        request, reply = v1.NodePrepareResourcesRequest(claims=claims), v1.NodePrepareResourcesResponse()
+        return await self._call("NodePrepareResources", request, reply)
 
     async def unprepare(self, claims: Sequence[v1.Claim]) -> v1.NodeUnprepareResourcesResponse:
         """Call NodeUnprepareResources; RpcError if the call as a whole fails (contract DRA-15)."""
-        if self.service == constants.V1BETA1:
-            stub: v1beta1_grpc.DRAPluginAsyncStub = v1beta1_grpc.DRAPluginStub(self._open_channel)
-            request = v1beta1.NodeUnprepareResourcesRequest.FromString(
-                v1.NodeUnprepareResourcesRequest(claims=claims).SerializeToString()
-            )
-            reply = await self._unary("NodeUnprepareResources", stub.NodeUnprepareResources, request)
-            return v1.NodeUnprepareResourcesResponse.FromString(reply.SerializeToString())
-        newest: v1_grpc.DRAPluginAsyncStub = v1_grpc.DRAPluginStub(self._open_channel)
-        return await self._unary(
-            "NodeUnprepareResources", newest.NodeUnprepareResources, v1.NodeUnprepareResourcesRequest(claims=claims)
-        )
+        request, reply = v1.NodeUnprepareResourcesRequest(claims=claims), v1.NodeUnprepareResourcesResponse()
+        return await self._call("NodeUnprepareResources", request, reply)
 
     async def ask(self, service: str) -> str:
         """Call a service that need not be the chosen one, without claims; return the error, "" if there is none."""
@@ -126,6 +108,16 @@ class DriverClient:
     def _open_channel(self) -> grpc.aio.Channel:
         assert self._channel is not None, "start comes first"
         return self._channel
+
+    async def _call(self, name: str, request: message.Message, reply: plugin_client.ReplyT) -> plugin_client.ReplyT:
+        """Call in the version that is spoken: in both the messages are the same bytes. *reply* takes the answer."""
+        messages, make_stub = (
+            (v1beta1, v1beta1_grpc.DRAPluginStub) if self.service == constants.V1BETA1 else (v1, v1_grpc.DRAPluginStub)
+        )
+        told = getattr(messages, f"{name}Request").FromString(request.SerializeToString())
+        answer = await self._unary(name, getattr(make_stub(self._open_channel), name), told)
+        reply.ParseFromString(answer.SerializeToString())
+        return reply
 
     async def _unary(
         self, name: str, method: plugin_client.UnaryCall[plugin_client.ReplyT], request: message.Message
