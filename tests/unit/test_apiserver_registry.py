@@ -746,15 +746,29 @@ def test_a_patch_that_is_run_dry_changes_nothing(api):
     assert api.get(CLASSES, "a") is first
 
 
-def test_a_patched_document_is_brought_to_the_shape_that_is_stored(api):
-    def from_version(document):
-        return {**document, "metadata": {**document["metadata"], "labels": {"seen": "yes"}}}
+def test_a_patch_is_of_what_the_version_shows(api):
+    api.create(SLICES, slice_of({"name": "a"}))
+    devices = [{"name": "a", "basic": {"attributes": {"x": {"int": 1}}}}, {"name": "b", "basic": {}}]
+    steps = [{"op": "add", "path": "/spec/devices/0/basic/bindsToNode", "value": True}]
 
-    first, _ = api.patch(CLASSES, "a", patches.APPLY[0], {}, from_version=from_version)
-    assert first.document["metadata"]["labels"] == {"seen": "yes"}
-    api.update(CLASSES, "a", {"metadata": {"name": "a"}})
-    second, _ = api.patch(CLASSES, "a", patches.MERGE, {}, from_version=from_version)
-    assert second.document["metadata"]["labels"] == {"seen": "yes"}
+    merged, _ = api.patch(SLICES, "s", patches.MERGE, {"spec": {"devices": devices}}, version="v1beta1")
+    assert merged.document["spec"]["devices"] == [{"name": "a", "attributes": {"x": {"int": 1}}}, {"name": "b"}]
+    stepped, _ = api.patch(SLICES, "s", patches.JSON, steps, version="v1beta1")
+    assert stepped.document["spec"]["devices"] == [
+        {"name": "a", "attributes": {"x": {"int": 1}}, "bindsToNode": True},
+        {"name": "b"},
+    ]
+    tested = [{"op": "test", "path": "/apiVersion", "value": "resource.k8s.io/v1beta2"}]
+    assert api.patch(SLICES, "s", patches.JSON, tested, version="v1beta2")[0] is stepped
+    assert refused(api.patch, SLICES, "s", patches.JSON, tested)[0] == 422
+
+
+def test_what_is_applied_has_the_shape_of_the_version(api):
+    spec = {"devices": {"requests": [{"name": "r", "deviceClassName": "gpu"}]}}
+
+    stored, _ = api.patch(CLAIMS, "c", patches.APPLY[0], {"spec": spec}, "default", version="v1beta1")
+
+    assert stored.document["spec"]["devices"]["requests"] == [FULL_REQUEST]
 
 
 # -- deletions ----------------------------------------------------------------------------------------------------------

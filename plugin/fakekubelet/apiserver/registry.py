@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fakekubelet.apiserver import (
     api_error,
     claim_rules,
+    conversion,
     field_errors,
     gates,
     kinds,
@@ -126,17 +127,18 @@ class Registry:
         *,
         subresource: str = "",
         dry_run: bool = False,
-        from_version: Callable[[Object], Object] = lambda document: document,
+        version: str = "v1",
     ) -> tuple[Stored, bool]:
-        """Change an object by a patch; an applied one that is not there is made."""
+        """Change an object as a *version* of its API shows it; an applied one that is not there is made."""
         old = self.store.get(kind, (namespace if kind.is_namespaced else "", name))
         if old is None:
             if content_type in patches.APPLY and isinstance(patch, dict) and not subresource:
                 made = {**patch, "metadata": {**(patch.get("metadata") or {}), "name": name}}
-                return self.create(kind, from_version(made), namespace, dry_run=dry_run), True
+                stored = conversion.to_stored(version, kind.name, made)
+                return self.create(kind, stored, namespace, dry_run=dry_run), True
             raise api_error.not_found(kind, name)
-        shown = {"kind": kind.name, **old.document}
-        new = self._read(kind, from_version(patches.apply(content_type, shown, patch)))
+        patched = patches.apply(content_type, old.shown(version), patch)
+        new = self._read(kind, conversion.to_stored(version, kind.name, patched))
         return self._replace(kind, old, new, namespace, subresource, dry_run=dry_run), False
 
     def delete(

@@ -69,13 +69,14 @@ class Routes:
         self._server.note(request)
         try:
             response = await self._with_faults(http, request)
+            if response is not None:
+                request.code = response.status
         except api_error.ApiError as error:
             request.code, request.error = error.code, error.message
             raise
         finally:
             self._server.changes.ring()
-        request.code = response.status
-        return response
+        return _cut(http) if response is None else response
 
     def _authenticate(self, http: web.Request) -> str:
         tokens = self._server.tokens
@@ -86,7 +87,8 @@ class Routes:
             raise api_error.unauthorized()
         return tokens[token]
 
-    async def _with_faults(self, http: web.Request, request: Request) -> web.StreamResponse:
+    async def _with_faults(self, http: web.Request, request: Request) -> web.StreamResponse | None:
+        """Return the answer; None for a connection that is to end without one."""
         fault = self._server.faults.meet(request)
         if fault is None:
             return await self._serve(http, request, None)
@@ -95,9 +97,9 @@ class Routes:
         if fault.effect is Effect.SLOW:
             await asyncio.sleep(fault.delay_s)
         if fault.effect is Effect.CUT:
-            return _cut(http)
+            return None
         response = await self._serve(http, request, fault)
-        return _cut(http) if fault.effect is Effect.LOST else response
+        return None if fault.effect is Effect.LOST else response
 
     # -- what is asked ------------------------------------------------------------------------------------------------
 
@@ -189,9 +191,8 @@ class Routes:
                 text = "fieldManager: Required value: is required for apply patch"
                 raise api_error.ApiError(422, "Invalid", f'PatchOptions.meta.k8s.io "" is invalid: {text}')
             stored, is_new = registry.patch(
-                kind, request.name, content_type, conversion.to_stored(version, kind.name, body)
-                if isinstance(body, dict) and content_type in patches.APPLY else body,
-                request.namespace, subresource=request.subresource, dry_run=dry_run,
+                kind, request.name, content_type, body, request.namespace,
+                subresource=request.subresource, dry_run=dry_run, version=version,
             )  # fmt: skip
             return self._written(request, stored, is_new=is_new)
         if not isinstance(body, dict):

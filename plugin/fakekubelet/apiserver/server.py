@@ -184,6 +184,7 @@ class ApiServer:
     def note(self, request: Request) -> None:
         """Remember a request."""
         self.requests.append(request)
+        self.changes.ring()
 
     def asked(self, verb: str, plural: str) -> list[Request]:
         """Return the requests with a verb for a resource, the newest last."""
