@@ -375,16 +375,21 @@ async def test_a_process_that_prints_without_end_lets_others_be_served_and_of_it
 async def test_processes_of_one_that_is_killed_are_ended_and_what_they_started(tmp_path):
     """The pod's shell ignores SIGHUP and SIGTERM and has a child; neither would end by itself."""
     manifest_path = tmp_path / "pods.yaml"
-    manifest_path.write_text(manifest("p", f"trap '' TERM HUP; sleep 1000 & echo $! > {tmp_path}/child; wait; wait"))
+    manifest_path.write_text(
+        manifest("p", f"trap '' TERM HUP; sleep 1000 & echo $! > {tmp_path}/child; echo up; wait; wait")
+    )
     code = (
         "import asyncio, sys\nfrom pathlib import Path\nfrom fakekubelet import LocalCluster\n"
         "async def main():\n    async with LocalCluster(['n']) as running:\n"
-        "        await running.apply(Path(sys.argv[1]))\n        await asyncio.sleep(1000)\nasyncio.run(main())\n"
+        "        await running.apply(Path(sys.argv[1]))\n"
+        "        await running.wait_for(lambda: running.logs('p'), timeout=1000)\n"
+        "        print(flush=True)\n        await asyncio.sleep(1000)\nasyncio.run(main())\n"
     )
-    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(manifest_path))
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(manifest_path), stdout=asyncio.subprocess.PIPE
+    )
     async with asyncio.timeout(DEADLINE_S):
-        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text().endswith("\n"):
-            await asyncio.sleep(0.01)
+        await killed.stdout.readline()  # output is read once the process is guarded
     child = int((tmp_path / "child").read_text())
     killed.kill()
     await killed.wait()
