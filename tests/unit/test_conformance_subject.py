@@ -35,6 +35,14 @@ async def ended(plugin):
         await asyncio.wait_for(gone.wait(), DEADLINE_S)
 
 
+async def gone(pid):
+    """Wait until a process has ended, be it that nobody has asked how."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        async with asyncio.timeout(DEADLINE_S):
+            while ") Z" not in Path(f"/proc/{pid}/stat").read_text():
+                await asyncio.sleep(0.002)
+
+
 async def printed(plugin, text):
     async with asyncio.timeout(DEADLINE_S):
         while text not in plugin.output:
@@ -102,9 +110,7 @@ async def test_what_does_not_end_in_time_is_killed_with_its_children(make):
 
     assert await plugin.terminate(0.01) is False
     assert plugin.exit_code == -signal.SIGKILL
-    async with asyncio.timeout(DEADLINE_S):
-        while Path(f"/proc/{child}/stat").exists() and ") Z" not in Path(f"/proc/{child}/stat").read_text():
-            await asyncio.sleep(0.002)
+    await gone(child)
 
 
 async def test_one_that_has_ended_is_ended_again_in_vain_and_in_order(make):
@@ -175,7 +181,4 @@ async def test_a_hook_ends_with_the_kit_and_so_do_its_children(tmp_path):
 
     with pytest.raises(asyncio.CancelledError):
         await hook
-    child = Path("/proc") / (tmp_path / "pid").read_text().strip() / "stat"
-    async with asyncio.timeout(DEADLINE_S):
-        while child.exists() and ") Z" not in child.read_text():
-            await asyncio.sleep(0.002)
+    await gone(int((tmp_path / "pid").read_text()))
