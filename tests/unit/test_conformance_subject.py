@@ -175,8 +175,9 @@ async def test_a_hook_ends_with_the_kit_and_so_do_its_children(tmp_path):
         subject.run_hook(f"sleep 600 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait", Settings())
     )
     async with asyncio.timeout(DEADLINE_S):
-        while not (tmp_path / "pid").exists():
+        while not (tmp_path / "pid").exists() and not hook.done():
             await asyncio.sleep(0.002)
+    assert not hook.done(), hook
     hook.cancel()
 
     with pytest.raises(asyncio.CancelledError):
