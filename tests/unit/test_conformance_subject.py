@@ -170,16 +170,53 @@ async def test_a_hook_that_fails_is_told_with_its_last_words(tmp_path):
         await subject.run_hook("for i in $(seq 99); do echo word >&2; done; kill -9 $$", Settings(plugin_dir=tmp_path))
 
 
-async def test_a_hook_ends_with_the_kit_and_so_do_its_children(tmp_path):
-    hook = asyncio.create_task(
-        subject.run_hook(f"sleep 600 & echo $! > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; wait", Settings())
-    )
+HAS_CHILD = "sleep 600 & echo $! > {0}.new; mv {0}.new {0}; wait"
+
+
+async def there(path, task):
     async with asyncio.timeout(DEADLINE_S):
-        while not (tmp_path / "pid").exists() and not hook.done():
+        while not path.exists() and not task.done():
             await asyncio.sleep(0.002)
-    assert not hook.done(), hook
+    assert not task.done(), task
+
+
+@pytest.fixture(params=[False, True], ids=["that runs", "that is just being started"])
+def slow_start(request, tmp_path, monkeypatch):
+    """Let what is started run for a while before whoever starts it knows."""
+    real = asyncio.create_subprocess_exec
+
+    async def start(*command, **named):
+        process = await real(*command, **named)
+        await asyncio.sleep(0.05)
+        return process
+
+    if request.param:
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+
+
+@pytest.mark.usefixtures("slow_start")
+async def test_a_hook_ends_with_the_kit_and_so_do_its_children(tmp_path):
+    hook = asyncio.create_task(subject.run_hook(HAS_CHILD.format(tmp_path / "pid"), Settings()))
+    await there(tmp_path / "pid", hook)
     hook.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await hook
+    await gone(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.usefixtures("slow_start")
+async def test_a_plugin_ends_with_the_kit_and_so_do_its_children(make, tmp_path):
+    plugin = make("sh", "-c", HAS_CHILD.format(tmp_path / "pid"))
+
+    async def examine():
+        await plugin.start()
+        await asyncio.Event().wait()
+
+    kit = asyncio.create_task(examine())
+    await there(tmp_path / "pid", kit)
+    kit.cancel()
+    await asyncio.wait([kit])
+    await plugin.kill()
+
     await gone(int((tmp_path / "pid").read_text()))

@@ -14,6 +14,8 @@ import re
 import signal
 from typing import TYPE_CHECKING, Final, Self
 
+from fakekubelet import session
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -96,14 +98,13 @@ class Process:
             await guard.start()
         ours, theirs = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await session.start(
                 *(expand(word, env) for word in command),
                 env=env,
                 cwd="/",
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,
-                start_new_session=True,
             )
         except BaseException:
             os.close(ours)

@@ -9,6 +9,7 @@ import signal
 import tempfile
 from typing import IO, TYPE_CHECKING, Protocol
 
+from fakekubelet import session
 from fakekubelet.conformance import verdict
 
 if TYPE_CHECKING:
@@ -21,14 +22,7 @@ _TOLD = 200
 
 async def execute(command: Sequence[str], environ: dict[str, str], output: IO[bytes]) -> asyncio.subprocess.Process:
     """Start a command in a session of its own, with both its streams to `output`; OSError if it cannot be run."""
-    return await asyncio.create_subprocess_exec(
-        *command,
-        env=environ,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
+    return await session.start(*command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output)
 
 
 class Started(Protocol):
@@ -103,8 +97,7 @@ class Subject:
         """Kill it with all its children, if it runs."""
         if self._process is None or self._waiting is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # it leads its session; children may outlive it
+        session.kill(self._process)  # be it that it has ended: children may outlive it
         await self._waiting
 
     async def close(self) -> None:
@@ -123,20 +116,18 @@ class HookError(Exception):
 
 async def run_hook(command: str, settings: Started) -> None:
     """Run a shell command that breaks or mends a device; raise HookError if it fails."""
-    process = await asyncio.create_subprocess_exec(
+    process = await session.start(
         "/bin/sh",
         "-c",
         command,
         env={**os.environ, **settings.places},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
     )
     try:
         _, stderr = await process.communicate()
     except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the kit is to end, and its hook with it
+        session.kill(process)  # the kit is to end, and its hook with it
         await process.wait()
         raise
     if process.returncode != 0:
