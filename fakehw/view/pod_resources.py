@@ -135,6 +135,8 @@ def _fields(raw: bytes) -> Iterator[tuple[int, bytes]]:
             _, position = _varint(raw, position)
         elif kind in (_FIXED64, _FIXED32):
             position += 8 if kind == _FIXED64 else 4
+            if position > len(raw):
+                raise ValueError("a message that is cut off")
         else:
             raise ValueError(f"wire type {kind}")
 

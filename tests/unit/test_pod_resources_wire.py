@@ -40,6 +40,12 @@ def test_fields_of_other_kinds_and_numbers_are_passed_over_wherever_they_stand()
     assert parse_allocatable(b"") == frozenset()
 
 
+@pytest.mark.parametrize("before", [field(8, 1, b"12345678"), field(7, 5, b"1234"), field(9, 0, b"\x01")])
+def test_after_a_field_of_fixed_width_comes_the_next(before: bytes) -> None:
+    assert parse_allocatable(before + text(1, text(2, "d"))) == {"d"}
+    assert parse_allocatable(text(1, text(2, "d")) + before) == {"d"}
+
+
 @given(st.integers(0, 2**64 - 1))
 def test_after_a_number_of_up_to_64_bits_the_next_field_is_found(number: int) -> None:
     assert parse_allocatable(field(3, 0, varint(number)) + text(1, text(2, "d"))) == {"d"}
@@ -58,6 +64,8 @@ def test_a_text_of_any_length_is_read_to_its_last_byte(length: int) -> None:
         (b"\x80", "a message that is cut off"),
         (field(3, 0, b"\xff" * 9), "a message that is cut off"),
         (field(3, 0, b"\xff" * 10 + b"\x01"), "a number of more than 64 bits"),
+        (field(3, 1, b"1234567"), "a message that is cut off"),
+        (field(3, 5, b"123"), "a message that is cut off"),
         (field(3, 3, b""), "wire type 3"),
         (field(3, 4, b""), "wire type 4"),
         (field(3, 7, b""), "wire type 7"),
