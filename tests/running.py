@@ -14,6 +14,8 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fakehw_plugin.daemon import Daemon
 from fakekubelet import FakeKubelet
 
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 20.0
 """For things that take milliseconds: a loaded machine must not fail a test, a broken plugin must."""
+
+
+@contextlib.asynccontextmanager
+async def soon(what: str) -> AsyncIterator[None]:
+    """Have what a block waits for come within the deadline; what did not come fails the test by its name."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield
+    except TimeoutError:
+        pytest.fail(f"{what} did not come in {DEADLINE_S:.0f} s")
 
 
 def roomy_place() -> str:

@@ -16,7 +16,7 @@ from fakehw.scenario import player, witnesses
 from fakehw.scenario.player import Hands
 from fakehw.scenario.receipts import Ledger, State
 from fakehw.scenario.timeline import Act, Change
-from tests.running import DEADLINE_S
+from tests.running import soon
 
 ONE, TWO, THREE = (TreePath("n", "dev1", number) for number in (1, 2, 3))
 BAD = "unhealthy by a scenario"
@@ -185,7 +185,7 @@ def test_a_health_that_is_no_file_is_not_torn(hands: Hands, root: Path) -> None:
 
 
 async def run(root: Path, *changes: Change, told: list[str], **options: object) -> player.Outcome:
-    async with asyncio.timeout(DEADLINE_S):
+    async with soon("the end of the run"):
         return await player.run(
             root, changes, FakeTree(root).read(), lasts_s=0.0, options=player.Options(patience_s=0.2, **options),  # type: ignore[arg-type]
             stop=asyncio.Event(), show=lambda _: None, tell=told.append,
@@ -238,7 +238,7 @@ async def test_an_answer_that_is_no_message_ends_no_witness(
     ledger = Ledger({ONE.id: State("Healthy")}, has_plugin=False, has_kubelet=True, tell=lambda _: None)
     receipt = ledger.enter(change(Act.SET, ONE), 0.0, {ONE: State("Unhealthy")})
     task = asyncio.create_task(witnesses.Kubelets([tmp_path / "a.sock"]).run(ledger))
-    async with asyncio.timeout(DEADLINE_S):
+    async with soon("the receipt"):
         while not receipt.is_complete:
             await asyncio.sleep(0.01)
             assert not task.done()

@@ -18,7 +18,7 @@ from fakehw.tree import snapshot
 from fakehw.view import follower as following
 from fakehw.view.follower import Follower, Happening, Sight
 from tests.factories import make_tree
-from tests.running import DEADLINE_S
+from tests.running import soon
 
 ONE, TWO, THREE = (TreePath("node2", "dev3", number) for number in (1, 2, 3))
 CLASS, NODE = TreePath("node2", "dev3"), TreePath("node2")
@@ -28,7 +28,7 @@ NEVER = 3600.0
 
 
 async def happens(follower: Follower) -> list[Happening]:
-    async with asyncio.timeout(DEADLINE_S):
+    async with soon("what happens"):
         return await follower.happenings()
 
 
@@ -293,7 +293,7 @@ async def test_a_tree_that_goes_and_comes_is_told_of_in_so_many_words(
             await asyncio.sleep(0.01)
         root.unlink()
         make_tree(root, "node2/dev3/1")
-        async with asyncio.timeout(DEADLINE_S):
+        async with soon("the tree that came back"):
             assert [(one.path, one.was, one.now) for one in await task] == [(ONE, None, GOOD)]
         assert told[1:] == [f"{root}: is another directory now: going on with that"]
         (root / "node2/dev3/1/health").write_text("unhealthy hot\n")

@@ -17,7 +17,7 @@ from fakehw.layout import Health, TreePath
 from fakehw.view import follower
 from fakehw.view.follower import Follower, Sight
 from tests.factories import make_tree
-from tests.running import DEADLINE_S, running_fakehw, shell
+from tests.running import running_fakehw, shell, soon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ GOOD = Sight(Health.HEALTHY)
 
 
 async def until(follower: Follower, holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
+    async with soon("what is waited for"):
         while not holds():
             await follower.happenings()
 
@@ -163,7 +163,7 @@ async def test_ten_thousand_devices_are_followed_one_by_one(roomy_dir: Path) -> 
 
 async def line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
-    async with asyncio.timeout(DEADLINE_S):
+    async with soon("a line"):
         return (await process.stdout.readline()).decode().rstrip("\n")
 
 

@@ -20,7 +20,7 @@ from fakehw.scenario import player
 from fakehw.scenario.receipts import Receipt
 from fakehw.scenario.timeline import Act, Change
 from fakehw.view import events
-from tests.running import DEADLINE_S
+from tests.running import soon
 
 SPEC = {
     "nodes": {
@@ -54,7 +54,7 @@ class Hand:
         self._reader.feed_data((request if isinstance(request, str) else json.dumps(request)).encode() + b"\n")
 
     async def has(self, count: int) -> list[Any]:
-        async with asyncio.timeout(DEADLINE_S):
+        async with soon(f"answer {count}, after {self.answers},"):
             while len(self.answers) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -68,7 +68,7 @@ class Hand:
     async def leave(self) -> None:
         if not self.serving.done():
             self._reader.feed_eof()
-        async with asyncio.timeout(DEADLINE_S):
+        async with soon("the end of the hand"):
             await self.serving
 
 
@@ -298,7 +298,7 @@ async def test_a_bug_in_a_request_ends_the_hand(hand: Hand, monkeypatch: pytest.
 
     monkeypatch.setattr(session.Hand, "_list", broken)
     hand.send({"do": "list"})
-    async with asyncio.timeout(DEADLINE_S):
+    async with soon("the end of the hand"):
         with pytest.raises(ZeroDivisionError):
             await hand.serving
     hand.serving = asyncio.create_task(asyncio.sleep(0))
@@ -309,7 +309,7 @@ async def test_a_bug_in_a_request_ends_the_hand(hand: Hand, monkeypatch: pytest.
 
 async def served(root: Path, **more: Any) -> list[Any]:
     answers: list[Any] = []
-    async with asyncio.timeout(DEADLINE_S):
+    async with soon("the end of standard input"):
         await session.serve_stdin(root, answers.append, **more)
     return answers
 

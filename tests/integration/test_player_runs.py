@@ -20,7 +20,7 @@ from fakehw.scenario import player, receipts
 from fakehw.scenario.player import Hands, Options, Restored
 from fakehw.scenario.receipts import Receipt, State
 from fakehw.scenario.timeline import Act, Change
-from tests.running import DEADLINE_S
+from tests.running import soon
 
 ONE, TWO, THREE = (TreePath("n", "dev1", number) for number in (1, 2, 3))
 GPU = TreePath("m", "gpu", 1)
@@ -217,7 +217,7 @@ class Run:
         return self.heads[0]
 
     async def __call__(self, *changes: Change, lasts_s: float = 0.0, **options: Any) -> player.Outcome:
-        async with asyncio.timeout(DEADLINE_S):
+        async with soon("the end of the run"):
             return await player.run(
                 self.root, changes, FakeTree(self.root).read(), lasts_s=lasts_s, options=Options(**options), stop=self.stop,
                 show=self.shown.append, tell=self.told.append, progress=lambda at_s, done: self.progress.append((at_s, done)),

@@ -21,7 +21,7 @@ from fakehw.scenario import witnesses
 from fakehw.scenario.receipts import State
 from fakehw.scenario.witnesses import Kubelets, PluginLog
 from fakehw.view import pod_resources
-from tests.running import DEADLINE_S
+from tests.running import soon
 
 RESOURCES = {"n-dev1-1": "a.b/one", "n-dev1-2": "a.b/one", "n-dev2-1": "a.b/two", "N.X-dev1-1": None}
 AT = datetime.datetime(2026, 11, 26, 10, 0, 0, 250_000, datetime.UTC).timestamp()
@@ -60,7 +60,7 @@ class Ledger:
 
     async def has(self, count: int) -> list[tuple[Any, ...]]:
         """Wait until so much was told."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with soon(f"{count} of what is told, after {self.told},"):
             while len(self.told) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -158,7 +158,7 @@ async def test_a_log_may_be_standard_input_which_is_not_closed(monkeypatch: pyte
             assert await ledger.has(1) == [("heard", AT)]
             stream.write(b"\n")
             stream.close()
-            async with asyncio.timeout(DEADLINE_S):
+            async with soon("the end of the log"):
                 await task
             assert ledger.told == [("heard", AT)] * 2
         monkeypatch.setattr(sys, "stdin", None)
@@ -257,7 +257,7 @@ async def test_nobody_is_asked_while_nothing_is_on_its_way(monkeypatch: pytest.M
     monkeypatch.setattr(witnesses, "ASK_EVERY_S", 0.25)
     task = asyncio.create_task(Kubelets([Path("a")]).run(ledger))  # type: ignore[arg-type]  # what it tells
     await ledger.has(1)
-    async with asyncio.timeout(DEADLINE_S):
+    async with soon("the sixth sleep"):
         while len(slept) < 6:
             await real(0)
     monkeypatch.setattr(witnesses.asyncio, "sleep", real)
@@ -273,7 +273,7 @@ async def listen(logs: list[str], sockets: list[Path], told: list[str], *, until
     """Listen for as long as it takes until something is told; return whether there was anybody to listen to."""
     ledger: Any = Ledger()
     async with (
-        asyncio.timeout(DEADLINE_S),
+        soon("what is told"),
         witnesses.listening(ledger, logs, sockets, resources=RESOURCES, tell=told.append) as has_any,
     ):
         while until_told and not told:
@@ -298,7 +298,7 @@ async def test_nobody_listens_where_nobody_was_named_and_every_witness_ends_with
         assert names == {f"plugin log {path}", "PodResources"}
         with path.open("a") as stream:
             stream.write(f"{line('a')}\n")
-        async with asyncio.timeout(DEADLINE_S):
+        async with soon("what both witnesses say"):
             while not {("heard", AT), ("kubelet", frozenset({"x"}), True)} <= {*ledger.told}:
                 await asyncio.sleep(0.001)
     assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == before

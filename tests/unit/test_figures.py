@@ -11,6 +11,7 @@ import pytest
 from fakehw.errors import InputError, SpecError
 from fakehw.scenario import figures
 from fakehw.scenario.figures import Fault, Figures
+from fakehw.spec import document
 
 LEAST = "about: a\nsource: s\nfaults: [{reason: r, part: gpu, per_1000_node_days: 1.5, repair: {50: 1h}}]\n"
 WHOLE = """\
@@ -83,6 +84,11 @@ def test_figures_are_found_by_name_in_a_file_and_on_standard_input(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"3")))
     with pytest.raises(SpecError, match=r"^stdin:1: "):
         figures.load("-")
+    monkeypatch.setattr(document, "MAX_BYTES", len(LEAST))
+    assert figures.load("./llama3")
+    Path("long").write_text(f"{LEAST}\n")
+    with pytest.raises(SpecError, match=r"^long:1: must be at most"):
+        figures.load("long")
     Path("wrong").write_text("3")
     with pytest.raises(SpecError, match=r"^wrong:1: "):
         figures.load("wrong")

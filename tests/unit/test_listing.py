@@ -94,6 +94,11 @@ def test_a_reason_is_cut_where_a_line_would_pass_the_terminal(width: int, lines:
     assert listing.shown([record], "table", width=width).splitlines() == lines
 
 
+def test_a_table_of_anything_has_its_headings_and_its_whole_width_unless_told() -> None:
+    assert listing.table(["A", "LONG"], [["aaa", "b"]]) == "A     LONG\naaa   b"
+    assert listing.table(["A", "LONG"], [["aaa", "b" * 9]], has_headings=False, width=9) == "aaa   ..."
+
+
 def test_a_reason_is_cut_at_120_characters_wherever_it_is_shown() -> None:
     record = Record("/a", "a", "r", "unhealthy", None, None, "x" * 121, {})
     for form in ("table", "wide"):
