@@ -132,9 +132,9 @@ async def test_a_driver_runs_once_the_whole_tree_is_known(scene: Scene) -> None:
         plugin.note_taken()
         await settled()
         assert scene.taken() == [("run", A, "client")]
-        await ended(plugin)
+        await plugin.stop()
+        assert scene.taken() == [("end", A)], "it is over when that returns"
 
-    assert scene.taken() == [("end", A)]
     assert scene.drivers[0].how == {
         "node": "node",
         "registry_dir": scene.path,
@@ -388,13 +388,19 @@ class Lazy:
 
     def make(self, group: asyncio.TaskGroup) -> Any:
         self.groups.append(group)
+        group.create_task(self.work(), name="work of the plugin")
         return Plugin(self.noted)
+
+    async def work(self) -> None:
+        await asyncio.sleep(60)
+        self.noted.append(("done",))
 
 
 @timeless
 async def test_nothing_is_made_before_a_class_is_served_by_dra(tmp_path: Path) -> None:
     lazy = Lazy(tmp_path / "nowhere")
-    async with lazy.dra:
+    async with lazy.dra as entered:
+        assert entered is lazy.dra
         lazy.dra.note_taken()
         assert lazy.dra.plugin is None
         assert lazy.dra.is_ready
@@ -411,7 +417,7 @@ async def test_nothing_is_made_before_a_class_is_served_by_dra(tmp_path: Path) -
         lazy.dra.close(one)
         lazy.dra.note_taken()
 
-    assert lazy.noted[3:] == [("close", one), ("note_taken",), ("stop",)]
+    assert lazy.noted[3:] == [("close", one), ("note_taken",), ("stop",), ("done",)]
     assert len(lazy.groups) == 1
 
 

@@ -162,10 +162,10 @@ async def test_a_session_that_is_gone_meanwhile_is_not_asked_to_register(scene: 
 
 @timeless
 async def test_that_another_plugin_serves_a_resource_is_said_once_for_as_long_as_it_does(scene: Scene) -> None:
-    scene.answers = [OTHERS, OTHERS, ALL, OTHERS]
+    scene.answers = [OTHERS, OTHERS, OTHERS, ALL, OTHERS]
     with capture_logs() as lines:
         async with running(scene.neighbours.run()):
-            await asyncio.sleep(130)
+            await asyncio.sleep(190)
             assert len(lines) == 1
             await asyncio.sleep(60)
 
@@ -238,3 +238,25 @@ async def test_what_is_unhealthy_or_not_registered_or_young_is_not_missed(scene:
         scene.sessions[R3].live_since = None
         await asyncio.sleep(200)
         assert scene.drops == []
+
+
+@pytest.mark.parametrize("live_since", [None, 1001.0])
+@timeless
+async def test_one_that_is_not_missed_does_not_hide_the_others(scene: Scene, live_since: float | None) -> None:
+    scene.answer = set()
+    scene.sessions[R3].live_since = live_since
+    async with running(scene.neighbours.run()):
+        await asyncio.sleep(2)
+    assert scene.drops == [(1.25, R2, "displaced")]
+
+
+@timeless
+async def test_one_that_registered_after_a_plugin_went_does_not_hide_the_others(scene: Scene) -> None:
+    scene.answer = None
+    scene.sessions[R3].asked_at = 1010.2
+    async with running(scene.neighbours.run()):
+        with scene.visitor():
+            await asyncio.sleep(10)
+            scene.leave()
+            await asyncio.sleep(0.6)
+    assert scene.drops == [(10.5, R2, "displaced")]

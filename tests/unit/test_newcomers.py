@@ -104,6 +104,8 @@ def test_several_departures_are_one_that_covers_them(short_dir: Path) -> None:
         pytest.param(95, 200, True, id="it made its socket with us, and may have registered after us"),
         pytest.param(80, 200, False, id="it was there long before us"),
         pytest.param(80, 90, False, id="it was gone before us"),
+        pytest.param(90, 200, False, id="it was there just too long before us"),
+        pytest.param(101, 100, False, id="it went in the moment in which we asked"),
         pytest.param(95, 99, False, id="it went before we asked to be registered"),
     ],
 )

@@ -496,6 +496,23 @@ async def test_slices_of_a_pool_that_shrank_are_deleted_as_what_they_were() -> N
     assert scene.telemetry.slice_writes[DRIVER, "delete"] == 1
 
 
+@timeless
+async def test_a_device_that_comes_back_after_its_slice_was_deleted_has_its_taint_since_then() -> None:
+    scene = Scene(64)
+    scene.flip(65)
+    async with running(scene.publisher.run()):
+        await scene.published()
+        await asyncio.sleep(100)
+        scene.pool.remove(make_device(65).id)
+        scene.pool.publish()
+        await until(lambda: SECOND not in scene.server.slices)
+        await asyncio.sleep(100)
+        scene.flip(65)
+        await until(lambda: SECOND in scene.server.slices)
+        (device,) = scene.server.slices[SECOND]["spec"]["devices"]
+        assert device["taints"][0]["timeAdded"] == "at 200 s"
+
+
 @pytest.mark.parametrize("error", [not_found(), conflict()])
 @timeless
 async def test_a_slice_that_others_have_deleted_already_or_made_anew_is_no_failure(error: errors.ApiError) -> None:

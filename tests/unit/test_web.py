@@ -88,6 +88,11 @@ def serving(**more: Any) -> web.WebServer:
             id="what it takes",
         ),
         pytest.param(
+            b"GET /metrics HTTP/1.1\r\nAccept: a\r\n\r\n",
+            whole("200 OK", b"'a' False", kind="text/x"),
+            id="only what it takes",
+        ),
+        pytest.param(
             b"HEAD /metrics HTTP/1.1\r\n\r\n", whole("200 OK", b"", length=8, kind="text/x"), id="the head of a choice"
         ),
         pytest.param(
@@ -151,6 +156,27 @@ async def test_a_request_has_five_seconds() -> None:
         assert elapsed() == 5
         for client in (slow, slower):
             client.close()
+
+
+@timeless
+async def test_an_answer_ends_without_the_client_having_to() -> None:
+    async with serving() as server:
+        client = await Client.of(server)
+        client.say(HEALTHZ)
+        assert (await client.hear()).endswith(b"ok\n")
+        assert elapsed() == 0
+        client.close()
+
+
+@timeless
+async def test_a_long_answer_arrives_whole_where_the_client_has_closed_its_side() -> None:
+    body = b"x" * (1 << 22)
+    async with web.WebServer(("127.0.0.1", 0), {"/metrics": lambda: web.Answer(200, body)}) as server:
+        client = await Client.of(server)
+        client.say(b"GET /metrics HTTP/1.1\r\n\r\n")
+        client.writer.write_eof()
+        assert (await client.hear()).endswith(body)
+        client.close()
 
 
 @timeless
@@ -236,6 +262,7 @@ async def test_closing_ends_the_port_and_whoever_is_connected() -> None:
         await settled()
         port = server.port
     assert not server._connections
+    assert elapsed() == 0, "nobody is waited for"
     assert await client.hear() == b""
     client.close()
     with pytest.raises(ConnectionRefusedError):
