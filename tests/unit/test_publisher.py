@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from fakehw_plugin import logs
 from fakehw_plugin.device import Health
 from fakehw_plugin.devices.telemetry import Telemetry
-from fakehw_plugin.dra import publisher
+from fakehw_plugin.dra import following, publisher, stored_slices
 from fakehw_plugin.dra.pool import DevicePool
 from kubeapi import errors
 from kubeapi.follow import Event, EventType, Follow
@@ -734,8 +734,8 @@ async def test_when_it_ends_the_pool_wakes_it_no_more() -> None:
 @timeless
 async def test_a_watch_of_its_own_is_of_this_driver_on_this_node(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(publisher, "Follow", lambda *values, **more: asked.append((values, more)))
-    publisher.follow_slices("client", DRIVER, NODE, on_event=print, on_error=repr)  # type: ignore[arg-type]
+    monkeypatch.setattr(following, "Follow", lambda *values, **more: asked.append((values, more)))
+    following.follow_slices("client", DRIVER, NODE, on_event=print, on_error=repr)  # type: ignore[arg-type]
 
     assert asked == [
         (
@@ -753,5 +753,5 @@ async def test_a_watch_of_its_own_is_of_this_driver_on_this_node(monkeypatch: py
 
 @pytest.mark.parametrize(("text", "number"), [("7", 7), ("", 0), ("x7", 0), ("10", 10)])
 def test_a_version_that_is_no_number_is_older_than_any(text: str, number: int) -> None:
-    assert publisher._version({"metadata": {"resourceVersion": text}}) == number
-    assert publisher._version({"metadata": {}}) == 0
+    assert stored_slices.version({"metadata": {"resourceVersion": text}}) == number
+    assert stored_slices.version({"metadata": {}}) == 0

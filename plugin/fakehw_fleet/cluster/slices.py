@@ -39,7 +39,7 @@ class Slices:
         on_event: Callable[[Event], None],
         on_error: Callable[[ApiError], None],
     ) -> Part:
-        """Return a node's part of a driver's slices. A publisher.MakeFollowing."""
+        """Return a node's part of a driver's slices. A following.MakeFollowing."""
         if driver not in self._drivers:
             followed = self._drivers[driver] = _Driver(client, driver, self._nodes)
             self._tasks.append(self._group.create_task(followed.follow.run(), name=f"slices of {driver}"))
@@ -89,7 +89,7 @@ class _Driver:
 
 @dataclass
 class Part:
-    """The slices of one node. A publisher.Following."""
+    """The slices of one node. A following.Following."""
 
     driver: _Driver
     node: str

@@ -2,7 +2,8 @@
 
 plugin        all drivers of a node, opened and closed with the inventories
 driver        one driver: pool, publisher, preparation and a socket
-publisher     the slices at the API server, kept as they should be
+publisher     the slices at the API server, kept as they should be: `following` hears of them, `stored_slices` knows
+              them, `slice_log` tells of them
 preparation   claims prepared and taken back
 servicer      the calls that a kubelet makes
 pool          the devices of a driver, as they are to be published

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fakehw_plugin import endpoint, errors, logs
 from fakehw_plugin.dra.claim import ClaimError
+from fakehw_plugin.dra.following import follow_slices
 from fakehw_plugin.dra.pool import DevicePool
 from fakehw_plugin.dra.preparation import Preparation
-from fakehw_plugin.dra.publisher import Publisher, follow_slices
+from fakehw_plugin.dra.publisher import Publisher
 from fakehw_plugin.dra.servicer import DraServicer
 from kubeapi import errors as api_errors
 from kubeapi.resources import RESOURCE_CLAIMS
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from fakehw_plugin import rpc_faults
     from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.dra.claim import Reference
-    from fakehw_plugin.dra.publisher import MakeFollowing
+    from fakehw_plugin.dra.following import MakeFollowing
     from kubeapi.client import Client
 
 LOOK_EVERY_S: Final = 1.0

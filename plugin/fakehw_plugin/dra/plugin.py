@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from fakehw_plugin import endpoint, logs
 from fakehw_plugin.device import DeviceID
 from fakehw_plugin.dra.driver import Driver
+from fakehw_plugin.dra.following import follow_slices
 from fakehw_plugin.dra.pool import PoolListing
-from fakehw_plugin.dra.publisher import follow_slices
 from kubeapi import errors, kubeconfig
 from kubeapi.client import Client
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fakehw_plugin.devices.inventory import Inventory
     from fakehw_plugin.devices.telemetry import Telemetry
-    from fakehw_plugin.dra.publisher import MakeFollowing
+    from fakehw_plugin.dra.following import MakeFollowing
 
 ACCESS_RETRY_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.1
