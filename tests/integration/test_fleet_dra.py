@@ -198,7 +198,7 @@ async def test_a_process_gets_the_variables_of_its_claims_which_are_taken_back_w
         dra = up.nodes["w-1"].kubelet.dra
         assert dra is not None
         assert len(list(dra.claims.all())) == 1
-        await until(api, lambda: "=/n1/gpu/2\n" in (home / "env").read_text())
+        await until(api, lambda: (home / "env").exists() and "=/n1/gpu/2\n" in (home / "env").read_text())
         (home / "end").touch()
         await until(api, lambda: status(api, "p").get("phase") == "Succeeded")
         await until(api, lambda: not list(dra.claims.all()))
