@@ -169,7 +169,8 @@ async def crash(client: Client, sight: Sight, fleet: FleetProcess) -> None:
         node["metadata"]["name"]: node["metadata"]["uid"]
         for node in (await client.list(NODES, label_selector=f"{objects.FLEET_LABEL}=figures"))["items"]
     }
-    moved = sum(sight.held()[name] != held for name, held in before.items())
+    held_now = sight.held()
+    moved = sum(held_now[name] != held for name, held in before.items())
     anew = f"{asked['POST nodes']} Nodes, {asked['PATCH pods/status']} pod statuses told again; {dict(asked)}"
     print(
         f"kill -9 and up: {len(before)} pods, {moved} changed in UID, node, phase or devices; "
