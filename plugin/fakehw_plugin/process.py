@@ -22,12 +22,15 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from fakehw_plugin import errors, logs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fakehw_plugin.config import Config
     from fakehw_plugin.daemon import Daemon
 
@@ -41,6 +44,9 @@ READING_PATIENCE_S: Final = 5.0
 LOAD_RETRY_S: Final = 0.5
 LOADING_SWITCH_S: Final = 0.0005
 """How long the thread that loads may keep the interpreter while the loop wants it; Python's own is ten times that."""
+
+LOADING_PAUSE_S: Final = 0.001
+"""How long that thread sleeps before each module: while it runs, every system call of the loop can cost it a turn."""
 
 MAX_LOADING_FAILURES: Final = 3
 """In a row, each with descriptors to be had right after it."""
@@ -152,17 +158,41 @@ def _has_no_descriptor() -> bool:
 
 def _load_the_rest(config: Config) -> str:
     """Import what is needed from now on; return the version of the distribution, which is read from files."""
-    from importlib import metadata
+    with _pausing():
+        from importlib import metadata
 
-    from fakehw_plugin import deviceplugin
+        from fakehw_plugin import deviceplugin
 
-    logs.preload()
-    deviceplugin.load(pod_resources=config.pod_resources is not None)
-    if config.http is None:
-        return ""
-    from fakehw_plugin import metrics, web  # noqa: F401  # what _serve_web takes
+        logs.preload()
+        deviceplugin.load(pod_resources=config.pod_resources is not None)
+        if config.http is None:
+            return ""
+        from fakehw_plugin import metrics, web  # noqa: F401  # what _serve_web takes
 
-    return metadata.version("fakehw")
+        return metadata.version("fakehw")
+
+
+class _Pauses:
+    """A finder of modules that finds none, and lets a thread sleep before the others look."""
+
+    def __init__(self, thread: int) -> None:
+        self._thread = thread
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Sleep, if it is this thread's module."""
+        if threading.get_ident() == self._thread:
+            time.sleep(LOADING_PAUSE_S)
+
+
+@contextlib.contextmanager
+def _pausing() -> Iterator[None]:
+    """Have this thread sleep before each module that it loads."""
+    pauses = _Pauses(threading.get_ident())
+    sys.meta_path.insert(0, pauses)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(pauses)
 
 
 async def _serve_web(daemon: Daemon, address: tuple[str, int], version: str) -> None:

@@ -32,8 +32,9 @@ def varint(value: int) -> bytes:
 
 
 def delimited(field: int, payload: bytes) -> bytes:
-    """Encode a length-delimited field: a string, bytes or a message."""
-    return varint(field << 3 | 2) + varint(len(payload)) + payload
+    """Encode a length-delimited field of a number up to 15: a string, bytes or a message."""
+    length = len(payload)
+    return _SMALL[field << 3 | 2] + (_SMALL[length] if length < len(_SMALL) else varint(length)) + payload
 
 
 class FragmentList:
@@ -49,12 +50,13 @@ class FragmentList:
         """Add a fragment and return its slot."""
         if self._free:
             slot = self._free.pop()
-        else:
-            slot = len(self._lengths)
-            self._lengths.append(0)
-            if slot % CHUNK == 0:
-                self._chunks.append(bytearray())
-        self.replace(slot, fragment)
+            self.replace(slot, fragment)
+            return slot
+        slot = len(self._lengths)
+        self._lengths.append(len(fragment))
+        if slot % CHUNK == 0:
+            self._chunks.append(bytearray())
+        self._chunks[-1] += fragment
         return slot
 
     def get(self, slot: int) -> bytes:

@@ -30,14 +30,16 @@ def as_message(device: Device) -> pluginapi.Device:
 def test_a_fragment_is_the_entry_that_protobuf_would_write(device: Device) -> None:
     expected = pluginapi.ListAndWatchResponse(devices=[as_message(device)])
 
-    assert wire.device_fragment(device) == expected.SerializeToString(deterministic=True)
+    assert wire.device_fragment(device.id, device) == expected.SerializeToString(deterministic=True)
 
 
 @given(DEVICES)
 def test_the_worst_size_is_that_of_the_unhealthy_device(device: Device) -> None:
     unhealthy = make_device(device.number, health=Health.UNHEALTHY, numa_node=device.numa_node)
 
-    assert wire.worst_size(wire.device_fragment(device)) == len(wire.device_fragment(unhealthy))
+    assert wire.worst_size(wire.device_fragment(device.id, device)) == len(
+        wire.device_fragment(unhealthy.id, unhealthy)
+    )
 
 
 @given(st.integers(0, 2**64 - 1))

@@ -30,7 +30,7 @@ class DeviceList:
 
     def put(self, device_id: DeviceID, device: Device) -> bool:
         """Encode a new or changed device; False, with nothing changed, where it does not fit."""
-        fragment = wire.device_fragment(device)
+        fragment = wire.device_fragment(device_id, device)
         worst = wire.worst_size(fragment)
         slot = self._slots.get(device_id)
         was_worst = 0 if slot is None else wire.worst_size(self._fragments.get(slot))

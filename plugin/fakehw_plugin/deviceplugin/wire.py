@@ -9,16 +9,16 @@ from fakehw_plugin.wire import delimited, varint
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
-    from fakehw_plugin.device import Device
+    from fakehw_plugin.device import Device, DeviceID
 
 _GROWTH: Final = len(constants.UNHEALTHY) - len(constants.HEALTHY)
 
 _HEALTH: Final = {health: delimited(2, health.value.encode()) for health in Health}
 
 
-def device_fragment(device: Device) -> bytes:
+def device_fragment(device_id: DeviceID, device: Device) -> bytes:
     """Encode `device` as an entry of ListAndWatchResponse.devices (contract 1.1)."""
-    body = delimited(1, device.id.encode()) + _HEALTH[device.health]
+    body = delimited(1, device_id.encode()) + _HEALTH[device.health]
     if device.numa_node is not None:
         # proto3 leaves a zero out: NUMA node 0 is an empty NUMANode message
         numa_node = b"\x08" + varint(device.numa_node) if device.numa_node else b""

@@ -113,9 +113,9 @@ def read_health(*, dir_fd: int) -> HealthReading:
         return HealthReading(Health.UNHEALTHY, "health file is empty", is_whole=False)
     word, rest = words[0].casefold(), words[1] if len(words) > 1 else ""
     if word == "healthy":
-        return HealthReading(Health.HEALTHY, one_line(rest), is_whole=True)
+        return HealthReading(Health.HEALTHY, one_line(rest) if rest else "", is_whole=True)
     if word == "unhealthy":
-        return HealthReading(Health.UNHEALTHY, one_line(rest), is_whole=True)
+        return HealthReading(Health.UNHEALTHY, one_line(rest) if rest else "", is_whole=True)
     return HealthReading(Health.UNHEALTHY, f"health file says {one_line(text)[:40]!r}", is_whole=False)
 
 

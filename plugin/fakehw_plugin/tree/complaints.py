@@ -34,6 +34,11 @@ class Complaints:
         self._limited: set[str] = set()
         """Directories of which something was not told."""
 
+    @property
+    def are_none(self) -> bool:
+        """Tell whether nothing at all is wrong, so that nothing can be mended."""
+        return not self._standing
+
     def replace(self, path: str, found: Mapping[tuple[str, str], str]) -> None:
         """Take note of all that was found when `path` was read; log what is new of it."""
         directory, _, name = path.rpartition("/")

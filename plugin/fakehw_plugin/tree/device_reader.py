@@ -54,7 +54,7 @@ class DeviceReader:
                     found[f"{entry.path}/numa_node", "numa_node_ignored"] = str(error)
             finally:
                 os.close(fd)
-        if is_whole:
+        if is_whole and (found or not self._complaints.are_none):
             self._complaints.replace(f"{entry.path}/.", found)
         node, class_name = entry.parent.parent.name, entry.parent.name
         now = Device(node, class_name, entry.number, reading.health, reading.reason, numa_node, has_device_node)

@@ -31,7 +31,7 @@ def identify(fd: int, parent: RootEntry | NodeEntry | ClassEntry, name: str, fou
 
     None, with what is wrong in `found`, where it is no child of it.
     """
-    path, level = f"{parent.path}/{name}", parent.child_level
+    level = parent.child_level
     is_well_named = _RULES[level](name)
     try:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -39,14 +39,18 @@ def identify(fd: int, parent: RootEntry | NodeEntry | ClassEntry, name: str, fou
         return None
     if not stat.S_ISDIR(status.st_mode):
         if is_well_named and name not in ATTRIBUTES and (level == "device" or stat.S_ISLNK(status.st_mode)):
-            found[path, f"{level}_passed_over"] = f"is {attributes.kind(status.st_mode)}, no directory"
+            found[f"{parent.path}/{name}", f"{level}_passed_over"] = (
+                f"is {attributes.kind(status.st_mode)}, no directory"
+            )
         return None
     if not is_well_named:
         if level != "device" or name != FAULTS:
-            found[repr(path), f"{level}_passed_over"] = f"is not a valid name of a {level}"
+            found[repr(f"{parent.path}/{name}"), f"{level}_passed_over"] = f"is not a valid name of a {level}"
         return None
     if isinstance(parent, entries.ClassEntry) and _id_length(parent, name) > device.MAX_ID_LENGTH:
-        found[path, "device_passed_over"] = f"its ID would be longer than {device.MAX_ID_LENGTH} characters"
+        found[f"{parent.path}/{name}", "device_passed_over"] = (
+            f"its ID would be longer than {device.MAX_ID_LENGTH} characters"
+        )
         return None
     return entries.identity_of(status, file_system=parent.file_system)
 

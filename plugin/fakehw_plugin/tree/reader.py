@@ -274,7 +274,8 @@ class TreeReader:
         number = int(name) if device.DEVICE_NUMBER.fullmatch(name) else -1
         entry = class_entry.devices.get(number)
         identity = names.identify(class_fd, class_entry, name, found)
-        self._complaints.replace(f"{class_entry.path}/{name}", found)
+        if found or not self._complaints.are_none:
+            self._complaints.replace(f"{class_entry.path}/{name}", found)
         if entry is not None and entry.identity != identity:
             self.known.drop_device(entry)
             entry = None
