@@ -206,9 +206,11 @@ def _read_node(tree: Snapshot, root_fd: int, path: TreePath) -> None:
                 found = _read_class(tree, fd, class_path)
                 if found is not None:
                     classes[name] = found
-            elif name != layout.HOST or kind == "a directory":
+            elif name != layout.HOST:
                 foreign.append(name)
-        tree.nodes[path.node] = FoundNode(_value(layout.HOST, fd), classes, tuple(foreign))
+        host = _value(layout.HOST, fd)
+        foreign += [layout.HOST] * _is_directory(host)
+        tree.nodes[path.node] = FoundNode(host, classes, tuple(foreign))
 
 
 def _read_class(tree: Snapshot, node_fd: int, path: TreePath) -> FoundClass | None:
@@ -229,11 +231,12 @@ def _read_class(tree: Snapshot, node_fd: int, path: TreePath) -> FoundClass | No
                     foreign.append(name)
             elif name in layout.SETTINGS and (value := _value(name, fd)) is not None:
                 settings[name] = value
-                if isinstance(value, Unreadable) and value.is_directory:
-                    foreign.append(name)
+                foreign += [name] * _is_directory(value)
             elif name not in (layout.RESOURCE, layout.RPC_FAULTS):
                 foreign.append(name)
-        return FoundClass(_value(layout.RESOURCE, fd), devices, tuple(foreign), settings)
+        resource = _value(layout.RESOURCE, fd)
+        foreign += [layout.RESOURCE] * _is_directory(resource)
+        return FoundClass(resource, devices, tuple(foreign), settings)
 
 
 def _read_device(tree: Snapshot, class_fd: int, path: TreePath) -> FoundDevice | None:
@@ -250,24 +253,32 @@ def _read_device(tree: Snapshot, class_fd: int, path: TreePath) -> FoundDevice |
             if not layout.ATTRIBUTE_NAME.fullmatch(name):
                 foreign.append(name)
             elif name == layout.TAINTS and directory.is_directory(name, dir_fd=fd):
-                attributes |= _taints(fd)
+                taints, others = _taints(fd)
+                attributes |= taints
+                foreign += others
             elif name == layout.DEVICE_NODE and (device_node := _device_node(fd)):
                 continue
             elif (value := _value(name, fd)) is not None:
                 attributes[name] = value
-                if isinstance(value, Unreadable) and value.is_directory:
-                    foreign.append(name)
+                foreign += [name] * _is_directory(value)
         return FoundDevice(attributes, device_node, tuple(foreign))
 
 
-def _taints(device_fd: int) -> dict[str, Value]:
-    """Return the files of taints as attributes; a directory that cannot be read has none."""
+def _taints(device_fd: int) -> tuple[dict[str, Value], list[str]]:
+    """Return the files of taints as attributes, and what else is there; a directory that cannot be read has none."""
+    taints: dict[str, Value] = {}
+    foreign: list[str] = []
     try:
         with directory.opened(layout.TAINTS, dir_fd=device_fd) as fd:
-            found = {name: _value(name, fd) for name in sorted(directory.names(fd))}
+            for name in sorted(directory.listed(fd)):
+                if name.startswith("."):
+                    foreign.append(layout.taint_file(name))
+                elif (value := _value(name, fd)) is not None:
+                    taints[layout.taint_file(name)] = value
+                    foreign += [layout.taint_file(name)] * _is_directory(value)
     except OSError:
-        return {}
-    return {layout.taint_file(name): value for name, value in found.items() if value is not None}
+        return {}, []
+    return taints, foreign
 
 
 class _opened:  # noqa: N801  # reads as a verb, as contextlib's own do; a class because it runs once per device
@@ -312,6 +323,11 @@ def _value(name: str, dir_fd: int) -> Value | None:
         return None
     except directory.UnreadableError as error:
         return Unreadable(str(error), is_directory=directory.is_directory(name, dir_fd=dir_fd))
+
+
+def _is_directory(value: Value | None) -> bool:
+    """Tell whether a directory stands where a value belongs: what is in it is somebody's own."""
+    return isinstance(value, Unreadable) and value.is_directory
 
 
 def _device_node(dir_fd: int) -> tuple[int, int] | None:

@@ -88,9 +88,11 @@ def test_a_tree_may_have_hidden_files_beside_its_nodes(tree: FakeTree):
     assert (tree.root / ".git").is_dir()
 
 
-@pytest.mark.parametrize("by_hand", ["node2/.notes", "node2/dev3/.git", "node2/dev3/1/.notes"])
+@pytest.mark.parametrize(
+    "by_hand", ["node2/.notes", "node2/dev3/.git", "node2/dev3/1/.notes", "node2/dev3/1/taints/.notes"]
+)
 def test_a_reset_names_what_is_hidden_in_a_node(tree: FakeTree, by_hand: str):
-    tree.build(make_topology(dev3={"count": 1}))
+    tree.build(make_topology(dev3={"count": 1, "taints": {"t": "None"}}))
     (tree.root / by_hand).write_text("precious")
     with pytest.raises(fakehw.TreeError, match=rf"{by_hand}: is not part of a fake tree: must be moved away"):
         tree.build(make_topology(dev3={"count": 1}), reset=True)
@@ -132,6 +134,8 @@ def test_a_device_whose_health_was_removed_by_hand_is_still_one(tree: FakeTree):
         "node2/dev3/.notes",
         "node2/dev3/2/.notes",
         "node2/dev3/2/.git/config",
+        "node2/dev3/2/taints/.notes",
+        "node2/dev3/2/taints/photos/a",
     ],
 )
 @pytest.mark.parametrize("wanted", [{"dev3": {"count": 1}}, {"dev4": {"count": 1}}, {}])
@@ -143,6 +147,17 @@ def test_what_leaves_the_spec_stays_with_what_a_person_has_put_into_it(tree: Fak
     tree.build(make_topology(**wanted))
     tree.build(fakehw.make_topology({"nodes": {}}))
     assert (tree.root / by_hand).read_text() == "precious"
+
+
+@pytest.mark.parametrize("place", ["node2/host", "node2/dev3/resource", "node2/dev3/api", "node2/dev3/2/model"])
+def test_what_a_person_has_put_where_a_value_belongs_stays_when_the_spec_goes(tree: FakeTree, place: str):
+    tree.build(make_topology(dev3={"count": 2, "attributes": {"model": "x"}, "api": "dra"}))
+    (tree.root / place).unlink()
+    (tree.root / place).mkdir()
+    (tree.root / place / "photo").write_text("precious")
+
+    tree.build(fakehw.make_topology({"nodes": {}}))
+    assert (tree.root / place / "photo").read_text() == "precious"
 
 
 @pytest.mark.parametrize("what", ["node2/dev3/7", "node2/dev3", "node2", "node2/gpu", "node2/gpu/1", "node2/dev3/1"])
