@@ -48,9 +48,8 @@ class Document:
 
     def where(self, path: Path) -> str:
         """Return FILE:LINE of a path, or of the nearest thing around it."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return f"{self.source}:{self.lines.get(path, 1)}"
+        around = (path[:length] for length in range(len(path), -1, -1))
+        return f"{self.source}:{next((self.lines[place] for place in around if place in self.lines), 1)}"
 
 
 @dataclass(slots=True)

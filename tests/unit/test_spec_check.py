@@ -269,7 +269,7 @@ def test_every_problem_has_its_path_and_the_words_of_its_rule(
 def test_problems_are_told_in_the_order_of_their_lines() -> None:
     parsed = document.Document("t", {}, {(): 1, ("a",): 5, ("b",): 2, ("b", 0): 3})
     with pytest.raises(SpecError) as caught:
-        schema.refuse(parsed, iter([(("a",), "A"), (("b", 0), "B0"), (("b",), "B"), (("c", "d"), "CD"), ((), "all")]))
+        schema.refuse(parsed, iter([(("a",), "A"), (("b", 0), "B0"), (("b",), "B"), ((), "all"), (("c", "d"), "CD")]))
     assert caught.value.lines == (
         "t:1: c.d: CD", "t:1: the document: all", "t:2: b: B", "t:3: b[0]: B0", "t:5: a: A",
     )  # fmt: skip  # a line each

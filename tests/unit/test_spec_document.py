@@ -188,10 +188,12 @@ def test_aliases_are_as_deep_and_as_many_as_what_they_stand_for() -> None:
 
 
 def test_a_place_that_has_no_line_is_where_what_is_around_it_begins() -> None:
-    parsed = parse("\na:\n  b: [1]\n")
+    parsed = parse("\na:\n  b:\n    - 1\n")
 
     assert parsed.where(("a", "b")) == "t.yaml:3"
-    assert parsed.where(("a", "b", 0, "x", "y")) == "t.yaml:3"
+    assert parsed.where(("a", "b", 0, "x")) == "t.yaml:4"
+    assert parsed.where(("a", "b", 0, "x", "y")) == "t.yaml:4"
+    assert parsed.where(("a", "b", "x")) == "t.yaml:3"
     assert parsed.where(("a", "x")) == "t.yaml:2"
     assert parsed.where(("x",)) == "t.yaml:2"
     assert document.Document("s").where(("a",)) == "s:1"

@@ -22,6 +22,8 @@ from fakehw.spec.ranges import Intervals, Names
         ("a[09-11]", [("a09", "09"), ("a10", "10"), ("a11", "11")]),
         ("a[00-01]x", [("a00x", "00"), ("a01x", "01")]),
         ("a[0-1]", [("a0", "0"), ("a1", "1")]),
+        ("a[0-10]", [(f"a{number}", str(number)) for number in range(11)]),
+        ("a[98-101]", [(f"a{number}", str(number)) for number in range(98, 102)]),
         ("a[0-0]", [("a0", "0")]),
         ("a[7-7]", [("a7", "7")]),
         ("1.[2-3].4", [("1.2.4", "2"), ("1.3.4", "3")]),
