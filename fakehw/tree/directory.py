@@ -217,7 +217,8 @@ class _Clearing:
         self._problem = None
         self._remove(name, self._top_fd, 0)
         while self._waiting:
-            self._empty_and_remove(self._waiting.pop(), self._top_fd, 0)
+            waiting = self._waiting.pop()
+            self._empty_and_remove(waiting, self._top_fd, 0)
         if self._problem is not None:
             raise self._problem
 

@@ -206,6 +206,255 @@ def test_a_report_has_a_line_for_each_device_and_one_for_what_is_empty() -> None
     assert plan.counts() == {"added": 0, "removed": 0, "updated": 1, "unchanged": 0}
 
 
+# Whole plans: every step, every line and every number of it.
+
+
+def many(nodes: dict[str, dict[str, dict[str, object]]], hosts: dict[str, str] | None = None) -> Topology:
+    """Nodes to classes to fields."""
+    host = {name: {"host": value} for name, value in (hosts or {}).items()}
+    return fakehw.make_topology(
+        {"nodes": {name: {"classes": classes, **host.get(name, {})} for name, classes in nodes.items()}}
+    )
+
+
+def whole(plan: Plan) -> tuple[list[tuple[str, ...]], list[str], dict[str, int]]:
+    lines = [tuple(filter(None, (line.action, str(line.path), line.detail))) for line in plan.lines()]
+    return lines, plan.conflicts, plan.counts()
+
+
+def counts(added: int = 0, removed: int = 0, updated: int = 0, unchanged: int = 0) -> dict[str, int]:
+    return {"added": added, "removed": removed, "updated": updated, "unchanged": unchanged}
+
+
+def test_steps_come_in_the_order_of_people_node_by_node() -> None:
+    wanted = many(
+        {"n10": {"dev1": {"count": 1}}, "n2": {"dev10": {"count": 1}, "dev9": {"devices": {"10": {}, "2": {}}}}}
+    )
+    plan = make_plan(wanted, applied=(), actual=Snapshot())
+    assert whole(plan) == (
+        [("added", "/n2/dev9/2"), ("added", "/n2/dev9/10"), ("added", "/n2/dev10/1"), ("added", "/n10/dev1/1")],
+        [],
+        counts(added=4),
+    )
+    assert [str(step.path) for step in plan.steps] == ["/n2", "/n10"]
+    assert [[str(path) for path in step.devices()] for step in plan.steps if isinstance(step, Add)] == [
+        ["/n2/dev9/2", "/n2/dev9/10", "/n2/dev10/1"],
+        ["/n10/dev1/1"],
+    ]
+    actual = Snapshot({"n2": FoundNode(None, {"dev9": FoundClass(RESOURCE)}), "n10": FoundNode()})
+    plan = make_plan(wanted, applied=(), actual=actual)
+    assert [str(step.path) for step in plan.steps] == [
+        "/n2/dev9",
+        "/n2/dev9/2",
+        "/n2/dev9/10",
+        "/n2/dev10",
+        "/n10/dev1",
+    ]
+    assert [[str(path) for path in step.devices()] for step in plan.steps if isinstance(step, Add)] == [
+        ["/n2/dev9/2"], ["/n2/dev9/10"], ["/n2/dev10/1"], ["/n10/dev1/1"],
+    ]  # fmt: skip  # one list
+    assert plan.steps[0] == SetValue(TreePath("n2", "dev9"), "resource", "myplugin.io/mydevice-9", RESOURCE)
+
+
+def test_what_goes_comes_in_the_order_of_people_too() -> None:
+    before = many(
+        {"n10": {"dev1": {"count": 1}}, "n2": {"dev10": {"count": 1}, "dev9": {"devices": {"10": {}, "2": {}}}}}
+    )
+    devices = {"dev10": {1: device()}, "dev9": {10: device(), 2: device()}}
+    actual = Snapshot(
+        {
+            "n10": FoundNode(None, {"dev1": FoundClass(RESOURCE, {1: device()})}),
+            "n2": FoundNode(None, {name: FoundClass(RESOURCE, each) for name, each in devices.items()}),
+        }
+    )
+    expected = [
+        ("removed", "/n2/dev9/2"),
+        ("removed", "/n2/dev9/10"),
+        ("removed", "/n2/dev10/1"),
+        ("removed", "/n10/dev1/1"),
+    ]
+    assert whole(make_plan(NOTHING, applied=[before], actual=actual)) == (expected, [], counts(removed=4))
+    assert whole(make_reset_plan(NOTHING, actual=actual)) == (expected, [], counts(removed=4))
+
+
+def test_an_empty_place_that_goes_is_one_line() -> None:
+    before = many({"n": {"dev1": {"count": 0}}, "m": {}})
+    actual = Snapshot({"n": FoundNode(None, {"dev1": FoundClass(RESOURCE)}), "m": FoundNode()})
+    assert whole(make_plan(NOTHING, applied=[before], actual=actual)) == (
+        [("removed", "/m"), ("removed", "/n")], [], counts(),
+    )  # fmt: skip  # one comparison
+    of_two = many({"n": {"dev1": {"count": 0}, "dev2": {"count": 1}}})
+    actual = Snapshot(
+        {
+            "n": FoundNode(
+                None, {"dev1": FoundClass(RESOURCE), "dev2": FoundClass("myplugin.io/mydevice-2", {1: device()})}
+            )
+        }
+    )
+    assert whole(make_plan(many({"n": {"dev2": {"count": 1}}}), applied=[of_two], actual=actual)) == (
+        [("removed", "/n/dev1")], [], counts(unchanged=1),
+    )  # fmt: skip  # one comparison
+
+
+def test_changes_of_a_node_and_of_a_class_are_lines_and_count_no_device() -> None:
+    wanted = many({"n": {"dev1": {"count": 2, "api": "dra", "driver": "d.io"}}}, {"n": "new"})
+    before = many({"n": {"dev1": {"count": 2, "types": {"a": "int"}}}}, {"n": "old"})
+    of_class = FoundClass(
+        "a.b/c", {1: device(), 2: device()}, (), {"api": "x", "types": "a int", "unhealthy_effect": "None"}
+    )
+    plan = make_plan(wanted, applied=[before], actual=Snapshot({"n": FoundNode("old", {"dev1": of_class})}))
+    assert whole(plan) == (
+        [
+            ("updated", "/n", "host old -> new"),
+            ("updated", "/n/dev1", f"resource a.b/c -> {RESOURCE}, api x -> dra, driver (none) -> d.io, types a int -> (none)"),
+        ],
+        [],
+        counts(unchanged=2),
+    )  # fmt: skip  # one comparison
+    gone = make_plan(many({"n": {"dev1": {"count": 2}}}), applied=[before], actual=Snapshot({"n": FoundNode("old", {"dev1": FoundClass(RESOURCE, {1: device(), 2: device()})})}))  # fmt: skip  # one call
+    assert whole(gone) == ([("updated", "/n", "host old -> (none)")], [], counts(unchanged=2))
+
+
+def test_changes_of_one_device_are_one_line_and_one_of_the_count() -> None:
+    wanted = many({"n": {"dev1": {"count": 3, "attributes": {"a": "2", "c": "3"}, "health": "unhealthy late"}}})
+    before = many({"n": {"dev1": {"count": 3, "attributes": {"a": "1", "b": "1"}}}})
+    actual = found(
+        FoundDevice({"health": "healthy", "a": "1", "b": Unreadable("is a FIFO")}),
+        FoundDevice({"health": "unhealthy late", "a": "2", "c": "3"}),
+        FoundDevice({"health": "unhealthy by hand", "a": "2", "c": "3", "mine": "x", "his": "y"}),
+    )
+    assert whole(make_plan(wanted, applied=[before], actual=actual)) == (
+        [
+            (
+                "updated",
+                "/n/dev1/1",
+                "health healthy -> unhealthy late, a 1 -> 2, c (none) -> 3, b (is a FIFO) -> (none)",
+            ),
+            ("kept", "/n/dev1/3", "health unhealthy by hand, mine, his (by hand)"),
+        ],
+        [],
+        counts(updated=1, unchanged=2),
+    )
+
+
+def test_a_value_is_shown_on_one_line_of_at_most_sixty_letters() -> None:
+    actual = found(FoundDevice({"health": "sick\n\x1b" + "x" * 100, "a": "one\ntwo"}))
+    plan = make_plan(spec(attributes={"a": "1"}), applied=(), actual=actual)
+    assert [line.detail for line in plan.lines()] == ["a one two -> 1", f"health sick {'x' * 55} (by hand)"]
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "may", "kept"),
+    [
+        ({"node": "a file"}, None, True, ["node (by hand)"]),
+        ({"node": "a file"}, "zero", True, []),
+        ({"node": "a file"}, "zero", False, []),
+    ],
+)
+def test_a_file_in_the_place_of_a_character_device_is_a_persons_unless_one_is_wanted(
+    there: dict[str, str], wanted: str | None, may: bool, kept: list[str]
+) -> None:
+    topology = spec() if wanted is None else spec(device_node=wanted)
+    plan = make_plan(topology, applied=(), actual=found(device(**there)), makes_device_nodes=may)
+    assert [line.detail for line in plan.kept] == kept
+    assert plan.makes_device_nodes is may
+    assert plan.steps == ([SetValue(ONE, "node", "zero", "")] if wanted and may else [])
+
+
+@pytest.mark.parametrize(
+    ("actual", "before", "lines", "unchanged"),
+    [
+        (FoundNode("h"), False, [("kept", "/n", "(added by hand)")], 0),
+        (FoundNode(), False, [("kept", "/n", "(added by hand)")], 0),
+        (FoundNode(None, {}, ("x",)), False, [], 0),
+        (FoundNode(None, {}, ("x",)), True, [], 0),
+        (FoundNode("h", {}, ("x", "y")), True, [("kept", "/n", "(x in it is by hand)")], 0),
+        (FoundNode("h", {"gpu": FoundClass(None, {1: device()})}), False, [("kept", "/n/gpu/1", "(added by hand)")], 1),
+        (FoundNode("h", {"gpu": FoundClass("a.b/c")}), False, [("kept", "/n/gpu", "(added by hand)")], 0),
+        (FoundNode("h", {"gpu": FoundClass(None, {}, ("x",))}), False, [("kept", "/n", "(added by hand)")], 0),
+        (
+            FoundNode("h", {"dev1": FoundClass(RESOURCE, {1: device(), 2: device()}), "dev2": FoundClass("a.b/c")}),
+            True,
+            [("removed", "/n/dev1/1"), ("kept", "/n/dev1/2", "(added by hand)"), ("kept", "/n/dev2", "(added by hand)")],
+            1,
+        ),
+        (
+            FoundNode("h", {"dev1": FoundClass(RESOURCE, {1: FoundDevice({"health": "x"}, None, ("a", "b"))})}),
+            True,
+            [("kept", "/n/dev1/1", "(a in it is by hand)")],
+            1,
+        ),
+        (
+            FoundNode("h", {"dev1": FoundClass(RESOURCE, {}, ("a",))}),
+            True,
+            [("kept", "/n/dev1", "(a in it is by hand)")],
+            0,
+        ),
+        (
+            FoundNode("h", {"dev1": FoundClass(RESOURCE, {1: device()}, ("a",))}),
+            True,
+            [("removed", "/n/dev1/1"), ("kept", "/n", "(dev1/a in it is by hand)")],
+            0,
+        ),
+    ],
+)  # fmt: skip  # a case a block
+def test_what_is_left_of_a_node_that_no_spec_names_any_more(
+    actual: FoundNode, before: bool, lines: list[tuple[str, ...]], unchanged: int
+) -> None:
+    plan = make_plan(NOTHING, applied=[spec()] if before else [], actual=Snapshot({"n": actual}))
+    removed = sum(line[0] == "removed" for line in lines)
+    assert whole(plan) == (lines, [], counts(removed=removed, unchanged=unchanged))
+
+
+@pytest.mark.parametrize("where", ["n", "n/dev1", "n/dev1/1"])
+def test_what_is_in_the_way_is_said_once_and_passed_over(where: str) -> None:
+    path = TreePath.parse(where)
+    actual = {"n": Snapshot(), "n/dev1": Snapshot({"n": FoundNode("h")}), "n/dev1/1": found(host="h")}[where]
+    actual.obstacles[path] = "a file"
+    wanted = many({"n": {"dev1": {"count": 2}, "dev2": {"count": 1}}, "m": {"dev1": {"count": 1}}}, {"n": "h"})
+    plan = make_plan(wanted, applied=[wanted], actual=actual)
+    added = {
+        "n": ["/m/dev1/1"],
+        "n/dev1": ["/m/dev1/1", "/n/dev2/1"],
+        "n/dev1/1": ["/m/dev1/1", "/n/dev1/2", "/n/dev2/1"],
+    }
+    assert whole(plan) == (
+        [("added", place) for place in added[where]],
+        [f"/{where}: is a file: is passed over: must be a directory or nothing"],
+        counts(added=len(added[where])),
+    )
+
+
+def test_what_does_not_look_like_one_is_said_in_whole_words() -> None:
+    wanted = fakehw.make_topology({"nodes": {"n": {"classes": {"gpu": {"count": 1, "resource": "a.b/c"}}}}})
+    for node, said in (
+        (FoundNode(None, {}, ("x",)), "/n: does not look like a node of a fake tree: is passed over"),
+        (FoundNode("h", {"gpu": FoundClass(None, {}, ("x",))}), "/n/gpu: does not look like a class of a fake tree: is passed over"),
+        (
+            FoundNode("h", {"gpu": FoundClass(None, {1: FoundDevice({"x": "y"}), 2: device()})}),
+            "/n/gpu/1: does not look like a device of a fake tree: is passed over",
+        ),
+    ):  # fmt: skip  # a case a block
+        assert make_plan(wanted, applied=(), actual=Snapshot({"n": node})).conflicts == [said]
+
+
+def test_a_reset_names_every_node_once_and_in_order() -> None:
+    wanted = many({"n2": {"dev1": {"count": 1}}, "n10": {"dev1": {"count": 2}}})
+    actual = Snapshot(
+        {"n3": FoundNode(None, {"dev1": FoundClass(None, {3: device(), 1: device()})}), "n10": FoundNode()}
+    )
+    plan = make_reset_plan(wanted, actual=actual)
+    assert [(type(step), str(step.path)) for step in plan.steps] == [
+        (Add, "/n2"), (Remove, "/n3"), (Remove, "/n10"), (Add, "/n10"),
+    ]  # fmt: skip  # one list
+    assert whole(plan) == (
+        [("added", "/n2/dev1/1"), ("removed", "/n3/dev1/1"), ("removed", "/n3/dev1/3"), ("removed", "/n10"), ("added", "/n10/dev1/1"), ("added", "/n10/dev1/2")],
+        [],
+        counts(added=3, removed=2),
+    )  # fmt: skip  # one comparison
+    assert Plan() == Plan([], [], [], 0, True)
+
+
 # The plan, carried out on values, ends where it should.
 
 
