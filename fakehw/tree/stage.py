@@ -216,6 +216,7 @@ class Stage:
                     mover.take_back(step)
                 raise
         self._moves.clear()
+        self._taints.clear()
 
 
 @dataclass(slots=True)
