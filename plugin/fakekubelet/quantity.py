@@ -92,8 +92,6 @@ def _text(number: decimal.Decimal, form: str) -> str:
     if form == "binary" and abs(number) >= 1024 and number == number.to_integral_value():
         step = max(step for step in range(7) if number % 1024**step == 0)
         return f"{int(number) // 1024**step}{_BINARY[step]}"
-    if form == "binary" and number == number.to_integral_value():
-        return str(int(number))
     exponent = number.as_tuple().exponent
     assert isinstance(exponent, int)
     power = min(18, (exponent // 3) * 3)

@@ -201,6 +201,15 @@ async def until(condition):
             await asyncio.sleep(0)
 
 
+async def at_once(awaitable):
+    """Return what comes of it without a wait."""
+    task = asyncio.ensure_future(awaitable)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert task.done(), "it waits"
+    return await task
+
+
 async def test_a_second_stream_keeps_the_first_ids_the_last_list_and_the_fewest_healthy(monkeypatch):
     stream, rings = Stream(monkeypatch), []
     watcher = direct_client.Watcher(X, Path("/dp/x.sock"), lambda: rings.append(dict(watcher.health)))
@@ -231,12 +240,12 @@ async def test_a_second_stream_that_ends_or_cannot_be_opened_says_so(monkeypatch
     stream = Stream(monkeypatch)
     stream.ends.set()
     async with direct_client.Watcher(X, Path("/dp/x"), lambda: None) as watcher:
-        assert await watcher.first_ids(DEADLINE_S) is None
+        assert await at_once(watcher.first_ids(DEADLINE_S)) is None
         assert watcher.error == "(the stream ended)"
 
     Stream(monkeypatch, plugin_client.DialError("nobody there"))
     async with direct_client.Watcher(X, Path("/dp/x"), lambda: None) as watcher:
-        assert await watcher.first_ids(DEADLINE_S) is None
+        assert await at_once(watcher.first_ids(DEADLINE_S)) is None
         assert watcher.error == "(nobody there)"
 
 
@@ -253,10 +262,10 @@ async def test_what_came_before_the_end_of_a_second_stream_stays(monkeypatch):
 
 async def test_no_stream_outlives_its_context(monkeypatch):
     stream = Stream(monkeypatch)
-    async with direct_client.Watcher(X, Path("/dp/x"), lambda: None):
-        await until(lambda: "watched" in stream.opened)
-        assert [task.get_name() for task in asyncio.all_tasks() if "second" in task.get_name()] == [
-            f"second stream {X}"
-        ]
+    watcher = await direct_client.Watcher(X, Path("/dp/x"), lambda: None).__aenter__()
+    await until(lambda: "watched" in stream.opened)
+    (task,) = (one for one in asyncio.all_tasks() if one.get_name() == f"second stream {X}")
 
-    assert [task for task in asyncio.all_tasks() if "second" in task.get_name()] == []
+    await at_once(watcher.__aexit__())
+
+    assert task.cancelled()

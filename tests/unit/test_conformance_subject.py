@@ -22,7 +22,7 @@ async def make(tmp_path):
 
         def make(*command):
             made = subject.Subject(Settings(command=tuple(command), plugin_dir=tmp_path / "device-plugins"))
-            stack.push_async_callback(made.close)
+            stack.push_async_callback(in_time, made.close)
             return made
 
         yield make
@@ -32,7 +32,16 @@ async def ended(plugin):
     gone = asyncio.Event()
     plugin.on_exit = gone.set
     if plugin.is_running:
-        await asyncio.wait_for(gone.wait(), DEADLINE_S)
+        done, _ = await asyncio.wait([asyncio.ensure_future(gone.wait())], timeout=DEADLINE_S)
+        assert done, "nobody was told of its end"
+
+
+async def in_time(call, *given):
+    """Return what comes of a call that takes no time, or fail."""
+    task = asyncio.ensure_future(call(*given))
+    done, _ = await asyncio.wait([task], timeout=DEADLINE_S)
+    assert done, f"{call} does not end"
+    return task.result()
 
 
 async def gone(pid):
@@ -96,7 +105,7 @@ async def test_sigterm_goes_to_the_process_and_it_is_waited_for(make):
     await plugin.start()
     await printed(plugin, "up")
 
-    assert await plugin.terminate(DEADLINE_S) is True
+    assert await in_time(plugin.terminate, DEADLINE_S) is True
     assert (plugin.exit_code, plugin.output) == (5, "up\nbye")
 
 
@@ -108,7 +117,7 @@ async def test_what_does_not_end_in_time_is_killed_with_its_children(make):
             await asyncio.sleep(0.002)
     child = int(plugin.output)
 
-    assert await plugin.terminate(0.01) is False
+    assert await in_time(plugin.terminate, 0.01) is False
     assert plugin.exit_code == -signal.SIGKILL
     await gone(child)
 
@@ -119,8 +128,8 @@ async def test_one_that_has_ended_is_ended_again_in_vain_and_in_order(make):
     await plugin.start()
     await ended(plugin)
 
-    assert await plugin.terminate(DEADLINE_S) is True
-    await plugin.kill()
+    assert await in_time(plugin.terminate, DEADLINE_S) is True
+    await in_time(plugin.kill)
     assert plugin.exit_code == 4
 
 
@@ -129,7 +138,7 @@ async def test_a_plugin_that_runs_already_is_neither_started_nor_ended(make, mon
     plugin = make()
 
     await plugin.start()
-    await plugin.kill()
+    await in_time(plugin.kill)
 
     assert (plugin.is_ours, plugin.is_running, plugin.exit_code, plugin.output) == (False, True, None, "")
 
@@ -144,7 +153,7 @@ async def test_nothing_is_left_behind(make):
     await plugin.start()
     before = len(list(Path("/proc/self/fd").iterdir()))
 
-    await plugin.close()
+    await in_time(plugin.close)
 
     assert plugin.exit_code == -signal.SIGKILL
     assert len(list(Path("/proc/self/fd").iterdir())) < before
@@ -217,6 +226,6 @@ async def test_a_plugin_ends_with_the_kit_and_so_do_its_children(make, tmp_path)
     await there(tmp_path / "pid", kit)
     kit.cancel()
     await asyncio.wait([kit])
-    await plugin.kill()
+    await in_time(plugin.kill)
 
     await gone(int((tmp_path / "pid").read_text()))
