@@ -84,6 +84,16 @@ def test_registrations_and_lists_are_those_of_all_lives():
     assert (found.lists(X), found.lists(Y), found.lists("z")) == ([one, two], [other], [])
 
 
+def test_at_first_nothing_was_seen_and_the_plugin_is_thought_to_be_well():
+    nothing = evidence.Evidence(Settings())
+
+    assert {field.name: getattr(nothing, field.name) for field in dataclasses.fields(nothing)} == {
+        "settings": Settings(), "resources": [], "instances": [], "waited_until": 0.0, "options": {}, "list_sizes": {}, "stream_errors": {},
+        "exchanges": [], "second_streams": {}, "idle_repeats": {}, "change": None, "survived_unknown": True, "recoveries": {}, "stop": None,
+        "revival": None, "stale_sockets": None, "files": (), "output": "",
+    }  # fmt: skip  # every field
+
+
 def test_the_first_ids_of_a_life_are_those_of_its_first_list_with_any():
     one = life(x=[listed(), listed("b", "a"), listed("c")], y=[listed()])
 
