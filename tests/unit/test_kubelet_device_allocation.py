@@ -475,6 +475,7 @@ async def test_which_plugin_speaks_first_is_random(tmp_path):
         firsts.add(options.envs["WHO"])
 
     assert firsts == {X, Y}
+    assert {node.allocation.merged("u", "main").envs["WHO"] for _ in range(20)} == {X, Y}, "each time anew"
 
 
 # -- NUMA nodes -------------------------------------------------------------------------------------------------------
