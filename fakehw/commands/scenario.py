@@ -9,9 +9,10 @@ import sys
 import textwrap
 from typing import Final
 
-from fakehw import durations, output, parser
+from fakehw import durations, layout, output, parser
 from fakehw.commands import fault_logs
 from fakehw.errors import InputError
+from fakehw.layout import Health
 from fakehw.scenario import named, shown
 from fakehw.scenario import timeline as scenario_timeline
 from fakehw.tree import snapshot
@@ -142,8 +143,9 @@ def _play(arguments: argparse.Namespace) -> int:
 
     wanted = named.load(arguments.file, devices=arguments.devices, root=arguments.root)
     before = snapshot.read_tree(arguments.root)
-    timeline = wanted.timeline([path for path, _ in before.devices()])
-    timeline = scenario_timeline.from_moment(timeline, arguments.from_s)
+    known = dict(before.devices())
+    broken = {path for path, device in known.items() if device.text(layout.HEALTH) != Health.HEALTHY}
+    timeline = scenario_timeline.from_moment(wanted.timeline(list(known)), arguments.from_s, broken=broken)
     if arguments.dry_run:
         for change in timeline:
             output.say(f"{(change.at_s - arguments.from_s) / arguments.speed:10.3f}s  {change.step:<10}  {change}")

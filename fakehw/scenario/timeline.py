@@ -16,7 +16,7 @@ from fakehw.layout import Health
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from fakehw.layout import TreePath
 
@@ -54,8 +54,11 @@ class Change:
         return f"{self.act:<7}{names}{more}{f': {what}' if what else ''}"
 
 
-def from_moment(changes: Sequence[Change], at_s: float) -> tuple[Change, ...]:
-    """Return what is left of a timeline from a moment on, after what brings the devices to how they are by then."""
+def from_moment(changes: Sequence[Change], at_s: float, *, broken: Collection[TreePath] = ()) -> tuple[Change, ...]:
+    """Return what is left of a timeline from a moment on, after what brings the devices to how they are by then.
+
+    Devices that are `broken` before all of it are mended, where they are by then; what mends others is left out.
+    """
     if at_s <= 0:
         return tuple(changes)
     states: dict[TreePath, dict[str, tuple[int, Change]]] = {}
@@ -73,7 +76,7 @@ def from_moment(changes: Sequence[Change], at_s: float) -> tuple[Change, ...]:
     for path, of_path in states.items():
         for order, change in of_path.values():
             is_good = change.act is Act.SET and (change.name, change.text) == (layout.HEALTH, _GOOD)
-            if not is_good and change.act is not Act.RESET:
+            if change.act is not Act.RESET and (not is_good or path in broken):
                 before.setdefault(order, (change, []))[1].append(path)
     begin = (
         replace(

@@ -538,6 +538,17 @@ def test_a_dry_run_prints_when_what_would_happen(
     assert scenario("run", "s.yaml", "--dry-run", *flags) == Done(0, [f"{at:10.3f}s  {text}" for at, text in lines], [])
 
 
+def test_whoever_begins_in_the_middle_has_mended_by_then_what_was_broken_before(scenario: Command, place: Path) -> None:
+    (place / "s.yaml").write_text("steps:\n- mend: {devices: a/dev1/*}\n- {at: 9s, mend: {devices: b/*/*}}\n")
+    for path, text in (("a/dev1/1", "unhealthy"), ("a/dev1/2", "healthy but warm")):
+        (place / "tree" / path / "health").write_text(f"{text}\n")
+    assert scenario("run", "s.yaml", "--from", "5s", "--dry-run").out == [
+        "     0.000s  mend        set    a/dev1/1, a/dev1/2: healthy",
+        "     4.000s  mend        set    b/dev1/1: healthy",
+        "     4.000s  restore",
+    ]
+
+
 def test_a_dry_run_ends_with_the_last_change_where_that_is_later(scenario: Command, place: Path) -> None:
     (place / "s.yaml").write_text(STEPS.format("3s"))
     assert scenario("run", "s.yaml", "--dry-run").out[-1] == "    10.000s  restore"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -179,25 +179,29 @@ def test_a_change_names_three_devices_and_counts_the_others(change: Change, text
 # From a moment on.
 
 State = dict[str, str] | None
-"""What was set of a device, by attribute, and not reset; None while it is out."""
+"""What is not plainly well of a device, by attribute; None while it is out."""
 
 
-def after(changes: Sequence[Change], states: dict[TreePath, State] | None = None) -> dict[TreePath, State]:
+def after(changes: Sequence[Change], broken: Collection[TreePath] = ()) -> dict[TreePath, State]:
     """Play changes as `player` does: nothing happens to what is out but that it is plugged in, as it was at first."""
-    states = {path: {} for path in PATHS} if states is None else states
+    first: dict[TreePath, dict[str, str]] = {
+        path: {"health": "unhealthy before"} if path in broken else {} for path in PATHS
+    }
+    states: dict[TreePath, State] = {path: {**first[path]} for path in PATHS}
     for change in changes:
         for path in change.paths:
             state = states[path]
             if change.act is Act.PLUG:
-                states[path] = {} if state is None else state
+                states[path] = {**first[path]} if state is None else state
             elif state is None:
                 continue
             elif change.act is Act.UNPLUG:
                 states[path] = None
-            elif change.act is Act.RESET or (change.name, change.text) == ("health", GOOD):
-                state.pop(change.name, None)
             else:
-                state[change.name] = change.text
+                text = first[path].get(change.name, "") if change.act is Act.RESET else change.text
+                state.pop(change.name, None)
+                if text and (change.name, text) != ("health", GOOD):
+                    state[change.name] = text
     return states
 
 
@@ -221,18 +225,18 @@ CHANGES = st.lists(
 ).map(lambda changes: sorted(changes, key=lambda change: change.at_s))
 
 
-@given(CHANGES, st.integers(1, 7))
+@given(CHANGES, st.integers(1, 7), st.sets(st.sampled_from(PATHS)))
 def test_whoever_begins_in_the_middle_finds_every_device_as_whoever_played_from_the_start(
-    changes: list[Change], at_s: int
+    changes: list[Change], at_s: int, broken: set[TreePath]
 ) -> None:
-    begun = from_moment(changes, at_s)
+    begun = from_moment(changes, at_s, broken=broken)
     rest = [change for change in changes if change.at_s >= at_s]
     first = begun[: len(begun) - len(rest)]
 
     assert list(begun[len(first) :]) == rest
     assert all(change.at_s == at_s and change.act in (Act.SET, Act.UNPLUG) for change in first)
-    assert after(first) == after([change for change in changes if change.at_s < at_s])
-    assert after(begun) == after(changes)
+    assert after(first, broken) == after([change for change in changes if change.at_s < at_s], broken)
+    assert after(begun, broken) == after(changes, broken)
 
 
 def test_from_its_start_on_a_timeline_is_whole() -> None:
@@ -253,6 +257,12 @@ def test_plugging_in_what_is_in_mends_nothing() -> None:
     assert from_moment([broken, Change(2.0, "plug", Act.PLUG, (ONE,))], 3.0) == (
         Change(3.0, "break", Act.SET, (ONE,), "unhealthy a"),
     )
+
+
+def test_what_mends_a_device_that_was_well_before_is_no_change_to_begin_with() -> None:
+    mended = Change(1.0, "mend", Act.SET, (ONE, TWO), GOOD)
+    assert from_moment([mended], 2.0) == ()
+    assert from_moment([mended], 2.0, broken={TWO}) == (Change(2.0, "mend", Act.SET, (TWO,), GOOD),)
 
 
 @pytest.mark.parametrize("act", [Act.TEAR, Act.FINISH])
