@@ -36,12 +36,12 @@ class PluginLog:
         self._path = path
         self._resources = resources
         self._ids = {layout.slice_name(device_id): device_id for device_id in resources}
-        self._fd = -1
+        self._fd: int | None = None
 
     def open(self) -> None:
         """Go to the end of the log; what comes from now on counts."""
         if self._path == "-":
-            self._fd = output.given("--plugin-log -").fileno()
+            output.given("--plugin-log -")
             return
         try:
             self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -65,6 +65,7 @@ class PluginLog:
             while chunk := await reader.read(_CHUNK):
                 yield chunk
             return
+        assert self._fd is not None
         with inotify.Watch[None]() as watch:
             watch.add(self._path, None, inotify.MODIFY)
             while True:
@@ -93,7 +94,7 @@ class PluginLog:
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._fd > 0 and self._path != "-":
+        if self._fd is not None:
             os.close(self._fd)
 
 

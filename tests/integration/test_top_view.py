@@ -14,6 +14,7 @@ import pytest
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
+from textual.worker import WorkerFailed
 
 from fakehw import FakeTree, make_topology
 from fakehw.errors import InputError, TreeError
@@ -144,24 +145,25 @@ async def test_a_wide_screen_shows_everything(root: Path, monkeypatch: pytest.Mo
         ]
         assert (screen.app.title, screen.app.sub_title) == ("2 nodes, 4 devices, 2 unhealthy", str(root))
         assert screen.said == SAID
-        assert lines[-1].split("  ")[0].startswith(" b break")
+        assert lines[-1] == " b break  m mend  u unplug  p plug  f bad  / find  s sort  g group  q quit"
+        assert lines[0].endswith(f"2 nodes, 4 devices, 2 unhealthy — {root}")
         assert set(asked) == {Path("one"), Path("two")}
 
 
 @pytest.mark.parametrize(
     ("width", "has_sockets", "head"),
     [
-        (100, False, ["DEVICE", "HEALTH", "NUMA", "CHANGED", "HELD", "BY", "REASON"]),
-        (99, False, ["DEVICE", "HEALTH", "CHANGED", "REASON"]),
-        (99, True, ["DEVICE", "HEALTH", "HELD", "BY", "REASON"]),
+        (100, False, "DEVICE                HEALTH     NUMA  CHANGED   HELD BY                   REASON"),
+        (99, False, "DEVICE           HEALTH     CHANGED   REASON"),
+        (99, True, "DEVICE           HEALTH     HELD BY               REASON"),
     ],
 )
 async def test_a_narrow_screen_shows_what_it_is_all_about(
-    root: Path, monkeypatch: pytest.MonkeyPatch, width: int, has_sockets: bool, head: list[str]
+    root: Path, monkeypatch: pytest.MonkeyPatch, width: int, has_sockets: bool, head: str
 ) -> None:
     held(monkeypatch, lambda _: {})
     async with shown(root, size=(width, 20), sockets=(Path("s"),) if has_sockets else ()) as screen:
-        assert [line.split() for line in screen.lines() if line.startswith("DEVICE")] == [head]
+        assert [line for line in screen.lines() if line.startswith("DEVICE")] == [head]
 
 
 async def test_colours_say_what_words_say(root: Path) -> None:
@@ -292,7 +294,7 @@ async def test_the_upper_table_counts_by_resource_where_that_is_asked(root: Path
         assert screen.upper()[-1] == ["b/x", "0", "0", "-", "any"]
         await screen.press("g")
         assert screen.said == "by resource"
-        assert screen.lines()[1].split() == ["RESOURCE", "HEALTHY", "UNHEALTHY", "HOST"]
+        assert screen.lines()[1] == "RESOURCE                      HEALTHY  UNHEALTHY  HOST"
         assert screen.upper() == [
             ["-", "0", "0", "any"], ["a.b/gpu", "1", "0", "kind-a"], ["myplugin.io/mydevice-1", "2", "1", "2 hosts"],
             ["myplugin.io/mydevice-2", "0", "0", "any"],
@@ -404,13 +406,28 @@ async def test_a_tree_that_cannot_be_followed_any_more_ends_the_view_with_why(
     assert ended[0] == {"message": "fakehw: inotify: a limit"}
 
 
-@pytest.mark.parametrize("key", ["q", "ctrl+c"])
-async def test_it_is_left_by_q_and_by_ctrl_c_and_lets_go_of_the_tree(root: Path, key: str) -> None:
+@pytest.mark.parametrize("keys", [["q"], ["ctrl+c"], ["slash", "q", "ctrl+c"]])
+async def test_it_is_left_by_q_and_from_anywhere_by_ctrl_c_and_lets_go_of_the_tree(root: Path, keys: list[str]) -> None:
     async with shown(root) as screen:
         assert str(root) in {str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
-        await screen.press(key)
+        await screen.press(*keys[:-1])
+        assert screen.app.is_running
+        await screen.press(keys[-1])
         assert not screen.app.is_running
     assert str(root) not in {str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+
+
+@pytest.mark.parametrize("worker", ["follow the tree", "ask who holds what"])
+async def test_a_bug_ends_it_with_a_traceback_whoever_has_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, worker: str
+) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(*(follower.Follower, "happenings") if worker == "follow the tree" else (pod_resources, "holders"), broken)  # fmt: skip
+    with pytest.raises(WorkerFailed, match="ZeroDivisionError"):
+        async with shown(root, sockets=(Path("s"),)) as screen:
+            await screen.comes(lambda: not screen.app.is_running)
 
 
 def test_a_tree_that_is_not_there_is_said_before_the_screen_changes(

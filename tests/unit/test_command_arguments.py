@@ -220,3 +220,41 @@ def test_help_explains_every_command_and_every_argument_and_ends_with_examples()
         assert command.epilog.startswith("examples:\n  ")
         assert command.epilog.splitlines()[1].split()[0] in ("fakehw", "kubectl", "source", "echo")
         assert all(action.help or isinstance(action, argparse._SubParsersAction) for action in command.added if action.dest != "version")  # fmt: skip
+
+
+def test_each_command_of_commands_has_the_examples_that_are_about_it() -> None:
+    examples = {
+        command.prog.removeprefix("fakehw "): command.epilog.splitlines()[1:]
+        for command in commands(cli.make_parser())
+        if command.epilog
+    }
+    assert examples["scenario run"] == examples["scenario"][1:]
+    assert examples["scenario list"] == ["  fakehw scenario list"]
+    assert examples["topology show"] == examples["topology"][:2]
+    assert examples["topology expand"] == examples["topology"][2:]
+    assert all("fakehw topology show" in line for line in examples["topology show"])
+    assert examples["topology labels"] == examples["topology reasons"]
+    assert [len(lines) for lines in examples.values()] == [
+        6,
+        5,
+        6,
+        5,
+        3,
+        5,
+        4,
+        2,
+        3,
+        5,
+        4,
+        2,
+        3,
+        1,
+        3,
+        2,
+        2,
+        2,
+        1,
+        2,
+        2,
+        3,
+    ]
