@@ -97,4 +97,5 @@ class Plugging:
         device = listed.devices.get(path.number) if listed else None
         if device is None:
             device = template.make(path.node, path.class_name, path.number)
-        return FakeClass(path.class_name, resource, {path.number: device}, template)
+        settings = listed.settings if listed else {}
+        return FakeClass(path.class_name, resource, {path.number: device}, template, settings)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -431,6 +432,15 @@ def test_a_new_device_is_made_after_its_class_and_new_places_only_if_that_is_sai
     said = "/n/dev1/9: is a symbolic link: is passed over: must be a directory or nothing"
     assert lines_of(lambda: tree.plug(["n/dev1/8", "n/dev1/9"]), TreeError) == (said,)
     assert "n/dev1/8/health" not in content(tree)
+
+
+def test_a_class_that_is_gone_is_made_again_as_the_spec_says_with_one_of_its_devices(tree: FakeTree) -> None:
+    tree.build(spec(2, api="dra", driver="d.io"))
+    shutil.rmtree(tree.root / "n/dev1")
+    tree.plug("n/dev1/2")
+    assert content(tree) == {
+        "n/dev1/2/health": "healthy", "n/dev1/resource": "myplugin.io/mydevice-1", "n/dev1/api": "dra", "n/dev1/driver": "d.io",
+    }  # fmt: skip  # one mapping
 
 
 def test_devices_are_put_back_as_they_were_read(tree: FakeTree, monkeypatch: pytest.MonkeyPatch) -> None:
