@@ -472,6 +472,23 @@ def test_what_was_pulled_out_is_put_back_with_all_that_it_had_and_its_health_of_
     }  # fmt: skip  # one mapping
 
 
+@pytest.mark.parametrize("way", ["plug", "put", "unplug and plug"])
+def test_what_a_killed_writer_was_about_to_keep_is_not_forgotten(tree: FakeTree, way: str) -> None:
+    """It was killed between putting aside what was kept and moving out what is to be kept."""
+    tree.write_values({ONE: {"mine": "x"}})
+    tree.unplug("n/dev1/1")
+    (tree.root / ".fakehw/unplugged").rename(tree.root / ".fakehw/unplugged.0123abcd")
+    if way == "put":
+        tree.put({ONE: FoundDevice({"health": "healthy"})})
+    elif way == "plug":
+        assert tree.plug("n/dev1/1") == [ONE]
+    else:
+        tree.unplug("n/dev1/2")
+        assert tree.plug(["n/dev1/1", "n/dev1/2"]) == [ONE, TWO]
+    assert content(tree) == {**BUILT, "n/dev1/1/mine": "x"}
+    assert sorted(path.name for path in (tree.root / ".fakehw").iterdir()) == ["applied.json", "lock"]
+
+
 def test_nothing_is_put_over_what_is_there_or_where_its_class_is_not(tree: FakeTree) -> None:
     before = content(tree)
     three = TreePath("n", "dev1", 3)
