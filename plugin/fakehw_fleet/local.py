@@ -76,5 +76,4 @@ class LocalFleet:
 
     def _is_ready(self, name: str) -> bool:
         plugin = self.plugins.nodes.get(name)
-        listed = self.cluster.nodes[name].node_status.capacity
-        return plugin is not None and plugin.is_ready and plugin.resources <= listed.keys()
+        return plugin is not None and plugin.is_listed_in(self.cluster.nodes[name].node_status.capacity)

@@ -99,6 +99,14 @@ class NodePlugin:
         """Return what its kubelet is to advertise."""
         return {offer for offer in self.offers or () if not offer.driver}
 
+    def is_listed_in(self, capacity: Mapping[str, int]) -> bool:
+        """Tell whether all that the tree has for this node as resources is in its kubelet's hands, device by device.
+
+        A kubelet that comes up again knows a resource by its checkpoint before it has a list of it.
+        """
+        numbers = ((offer, len(self.inventories.by_offer[offer].devices)) for offer in self.resources)
+        return self.is_ready and all(capacity.get(offer, -1) >= number for offer, number in numbers)
+
     async def run(self) -> None:
         """Serve until cancelled."""
         async with self.device_plugin, self.dra or contextlib.nullcontext():

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fakekubelet import ManualClock, pod
-from fakekubelet.cluster import cluster, pod_run, process
+from fakekubelet.cluster import cluster, guard, pod_run, process
 from fakekubelet.kubelet import pod_workers
 from fakekubelet.stub_plugin import Refusal, StubPlugin, devices
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
@@ -395,6 +395,22 @@ async def test_processes_of_one_that_is_killed_are_ended_and_what_they_started(t
     await killed.wait()
     with pytest.raises(ProcessLookupError):
         await _gone(child)
+
+
+async def test_a_guard_that_was_killed_is_there_again_for_all_it_guarded():
+    async def sleeping(own):
+        return await process.Process.start(["sleep", "1000"], {}, output=lambda _: None, guard=own)
+
+    async with guard.Guard() as own:
+        first = await sleeping(own)
+        own._process.kill()
+        await own._process.wait()
+        second = await sleeping(own)
+        own._process.stdin.close()
+        codes = await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), DEADLINE_S)
+        assert codes == [-signal.SIGKILL] * 2
+        for ended in (first, second):
+            await ended.stop(0)
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,10 @@ async def test_a_fleet_that_comes_up_again_adopts_its_nodes_and_pods_keep_their_
     uids = {node["metadata"]["name"]: node["metadata"]["uid"] for node in api.all("nodes")}
     leased = {lease["metadata"]["uid"] for lease in api.all("leases")}
     seen = len(api.requests)
+    listed: set[tuple[int, int]] = set()
+    api.changes.subscribe(lambda: listed.update(extended(api, node) for node in ("w-1", "w-2")))
     async with fleet(api, home, options=keep) as again:
+        assert listed == {(4, 4)}, "nobody hears of a node without its devices"
         api.create(pod("late", 2))
         await running(api, "late")
 

@@ -83,6 +83,16 @@ async def test_a_class_that_leaves_one_node_stays_on_the_others_and_in_their_cou
     assert listed(fleet, "w-2")[GPU] == 2
 
 
+@pytest.mark.parametrize(
+    ("capacity", "expected"),
+    [({}, False), ({GPU: 0, NIC: 0}, False), ({GPU: 2}, False), ({GPU: 2, NIC: 0}, True), ({GPU: 3, NIC: 1}, True)],
+)
+async def test_a_node_has_its_devices_once_its_kubelet_lists_them_and_not_while_it_knows_their_resource_only(
+    fleet: LocalFleet, capacity: dict[str, int], expected: bool
+) -> None:
+    assert fleet.plugins.nodes["w-1"].is_listed_in(capacity) is expected
+
+
 async def test_a_kubelet_that_restarts_gets_its_plugins_back(fleet: LocalFleet) -> None:
     kubelet = fleet.cluster.nodes["w-2"]
     before = len(kubelet.registrations)

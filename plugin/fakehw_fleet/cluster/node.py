@@ -92,8 +92,7 @@ class FleetNode:
     @property
     def is_plugin_ready(self) -> bool:
         """Tell whether all that the tree has for it as resources is in its kubelet's hands."""
-        plugin = self.plugin
-        return plugin is not None and plugin.is_ready and plugin.resources <= self.kubelet.capacity.keys()
+        return self.plugin is not None and self.plugin.is_listed_in(self.kubelet.capacity)
 
     @property
     def is_published(self) -> bool:
