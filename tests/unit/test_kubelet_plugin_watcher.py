@@ -70,6 +70,7 @@ class World:
     async def dial(self, path, *, directory, authority, time_source):
         assert (directory, time_source) == (self.directory, self.clock)
         assert authority == plugin_watcher.authority_of(path)
+        assert len(self.log) < 100, "it tries without end"
         self.log.append(f"dial {path.relative_to(self.directory)}")
         if self.dials is not None:
             raise self.dials
@@ -404,6 +405,29 @@ async def test_sockets_that_are_there_are_tried_in_order(world):
         assert {"plugin a.sock", "plugin b.sock", "plugin c.sock"} <= names
 
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("plugin ")]
+
+
+async def test_what_is_under_way_is_given_up_when_the_kubelet_ends_and_waited_for(world, monkeypatch):
+    given_up = []
+
+    async def hang(*_, **__):
+        try:
+            world.log.append("dial")
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            given_up.append("x.sock")
+
+    monkeypatch.setattr(plugin_client, "dial", hang)
+    world.bind("x.sock")
+
+    async with world.running() as task:
+        await world.until("dial")
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert given_up == ["x.sock"]
 
 
 async def test_looking_now_and_then_takes_the_time_that_was_given_and_no_inotify(make, monkeypatch):
