@@ -71,3 +71,39 @@ def test_a_message_is_cut_where_it_is_longer_than_a_kubelet_keeps(
     message = cache.of("d", *A).message
     assert len(message) == kept
     assert message.endswith("...") == (length > 1024)
+
+
+async def test_what_was_said_is_kept_whole_with_the_kubelets_time(
+    cache: health_cache.HealthCache, time_source: ManualClock
+) -> None:
+    await time_source.advance(7)
+    cache.update(
+        "d", [word("a", healthapi.UNHEALTHY, timeout_s=5, message="hot"), word("b", healthapi.UNKNOWN, timeout_s=-1)]
+    )
+    assert cache.of("d", *A) == health_cache.DeviceHealth("Unhealthy", "hot", 5.0, time_source.time())
+    assert cache.of("d", *B) == health_cache.DeviceHealth("Unknown", "", 30.0, time_source.time())
+    assert cache.of("d", "other", "a") == cache.of("e", *A) == health_cache.DeviceHealth("Unknown", "", 30.0, 0.0)
+
+
+async def test_a_device_that_is_left_out_keeps_its_time_and_one_that_aged_has_no_message(
+    cache: health_cache.HealthCache, time_source: ManualClock
+) -> None:
+    cache.update("d", [word("a", timeout_s=5, message="fine"), word("b", timeout_s=50)])
+    await time_source.advance(3)
+    assert cache.update("d", [word("b", timeout_s=50)]) == set()
+    await time_source.advance(3)
+    assert cache.update("d", [word("b", timeout_s=50)]) == {A}
+    assert cache.of("d", *A) == health_cache.DeviceHealth("Unknown", "", 5.0, time_source.time())
+    assert cache.update("d", [word("a", timeout_s=5)]) == {A}
+    assert cache.of("d", *A).health == "Healthy"
+
+
+def test_another_timeout_is_news(cache: health_cache.HealthCache) -> None:
+    cache.update("d", [word("a", timeout_s=5)])
+    assert cache.update("d", [word("a", timeout_s=6)]) == {A}
+    assert cache.update("d", [word("a", timeout_s=6)]) == set()
+
+
+def test_a_letter_that_is_cut_through_is_replaced(cache: health_cache.HealthCache) -> None:
+    cache.update("d", [word("a", message="\u00fc" * 600)])
+    assert cache.of("d", *A).message == "\u00fc" * 510 + "\ufffd" + "..."

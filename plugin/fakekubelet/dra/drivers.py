@@ -62,8 +62,11 @@ class Drivers:
         ring: Callable[[], None],
         on_health: Callable[[str, healthapi.NodeWatchResourcesResponse | None], None],
         arrivals: list[Arrival],
+        client: type[driver_client.DriverClient] = driver_client.DriverClient,
     ) -> None:
+        """Describe them; *client* is what holds the connection to one instance."""
         self._arrivals = arrivals
+        self._client = client
         self._api = api
         self._node_name = node_name
         self._minor = minor
@@ -109,7 +112,7 @@ class Drivers:
                 await known.pop().close()
         elif any(client.endpoint == endpoint for client in known):
             raise RefusedError(f"endpoint {endpoint} already registered for DRA driver plugin {name}")
-        client = driver_client.DriverClient(
+        client = self._client(
             name,
             endpoint,
             service,
