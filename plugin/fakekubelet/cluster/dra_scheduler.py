@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fakekubelet import quantity
 from fakekubelet.cluster import claim_allocation, extended_claims, pod_objects
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ def schedule(objects: PodObjects, pod: Object, node_names: Iterable[str]) -> Non
     """Give a pod its claims, their devices and a node; or say why not."""
     api = objects.api
     claims = _claims(objects, pod)
-    extended = _extended(objects, pod)
+    try:
+        extended = _extended(objects, pod)
+    except quantity.QuantityError as error:  # which a real API server would not have stored
+        objects.note(pod, str(error))
+        return
     wanted = [*claims, *([] if extended is None else [extended[0]])]
     waiting = [claim for claim in wanted if "allocation" not in (claim.get("status") or {})]
     classes = {found["metadata"]["name"]: found for found in api.all("deviceclasses")}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from fakekubelet import quantity
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -29,20 +31,24 @@ def classes_by_resource(classes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def claim_for(pod: Mapping[str, Any], by_resource: Mapping[str, str]) -> tuple[Object, list[Object]] | None:
-    """Return the claim for a pod's extended resources and its request mappings; None if it asks for none."""
+    """Return the claim for a pod's extended resources and its request mappings; None if it asks for none.
+
+    QuantityError for a number of devices that is no whole one.
+    """
     requests, mappings = [], []
     containers = [*(pod["spec"].get("initContainers") or []), *(pod["spec"].get("containers") or [])]
     for index, container in enumerate(containers):
         wanted = {**((container.get("resources") or {}).get("limits") or {}),
                   **((container.get("resources") or {}).get("requests") or {})}  # fmt: skip
         for number, resource in enumerate(sorted(wanted)):
-            if resource not in by_resource or not int(wanted[resource]):
+            count = quantity.whole(wanted[resource]) if resource in by_resource else 0
+            if not count:
                 continue
             name = f"container-{index}-request-{number}"
             exactly = {
                 "deviceClassName": by_resource[resource],
                 "allocationMode": "ExactCount",
-                "count": int(wanted[resource]),
+                "count": count,
             }
             requests.append({"name": name, "exactly": exactly})
             mappings.append({"containerName": container["name"], "resourceName": resource, "requestName": name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 from typing import TYPE_CHECKING
 
@@ -14,25 +15,25 @@ if TYPE_CHECKING:
 def evict(objects: PodObjects, pod: Object) -> None:
     """Delete a pod that has a device with a NoExecute taint that its claim does not tolerate."""
     api = objects.api
-    tainted = {
-        (found["spec"]["driver"], found["spec"]["pool"]["name"], device["name"]): taint
-        for found in api.all("resourceslices")
-        for device in found["spec"].get("devices", ())
-        for taint in device.get("taints", ())
-        if taint["effect"] == "NoExecute"
-    }
+    tainted: dict[claim_allocation.DeviceId, list[Object]] = collections.defaultdict(list)
+    for found in api.all("resourceslices"):
+        for device in found["spec"].get("devices", ()):
+            taints = [taint for taint in device.get("taints", ()) if taint["effect"] == "NoExecute"]
+            tainted[found["spec"]["driver"], found["spec"]["pool"]["name"], device["name"]] += taints
     for claim in objects.claims_of(pod):
         for result in pod_objects.results(claim):
-            taint = tainted.get((result["driver"], result["pool"], result["device"]))
-            if taint is None:
-                continue
-            toleration = claim_allocation.tolerates(taint, result.get("tolerations") or [])
-            seconds = None if toleration is None else toleration.get("tolerationSeconds")
-            if toleration is not None and (seconds is None or _age_s(taint["timeAdded"]) < seconds):
-                continue
-            objects.note(pod, f"device {result['device']} is tainted: {taint['key']}={taint.get('value', '')}")
-            api.delete("pods", pod["metadata"]["name"], pod["metadata"]["namespace"])
-            return
+            for taint in tainted[result["driver"], result["pool"], result["device"]]:
+                if not _is_borne(taint, result.get("tolerations") or []):
+                    objects.note(pod, f"device {result['device']} is tainted: {taint['key']}={taint.get('value', '')}")
+                    api.delete("pods", pod["metadata"]["name"], pod["metadata"]["namespace"])
+                    return
+
+
+def _is_borne(taint: Object, tolerations: list[Object]) -> bool:
+    """Tell whether a taint is tolerated, now."""
+    toleration = claim_allocation.tolerates(taint, tolerations)
+    seconds = None if toleration is None else toleration.get("tolerationSeconds")
+    return toleration is not None and (seconds is None or _age_s(taint["timeAdded"]) < seconds)
 
 
 def _age_s(moment: str) -> float:
