@@ -59,10 +59,11 @@ def test_the_root_itself_may_be_a_link(root: Path) -> None:
         assert fd is not None
 
 
+@pytest.mark.parametrize("left", [0, 1, 2])
 def test_our_own_shortage_is_not_a_directory_that_is_gone_and_leaks_nothing(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch, left: int
 ) -> None:
-    before, real, left = descriptors(), os.open, 2
+    before, real = descriptors(), os.open
 
     def scarce(*arguments: object, **more: object) -> int:
         nonlocal left

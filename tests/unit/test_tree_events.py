@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fakehw_plugin import inotify
-from fakehw_plugin.device import Health
+from fakehw_plugin.device import Device, Health
 from fakehw_plugin.offer import Api
 from fakehw_plugin.tree import attributes, entries, reader, scanner
 from tests.unit.test_discovery import ROOT, Watches, finished
@@ -376,8 +376,8 @@ def test_a_device_that_is_closed_to_us_is_unhealthy_with_the_reason(
 ) -> None:
     Closed(monkeypatch).names.add("1")
     finished(desk.scanner.scan())  # type: ignore[arg-type]
-    ((device_id, device),) = desk.changes().items()
-    assert (device_id, device.reason) == ("node2-dev3-1", "directory cannot be opened: Permission denied")
+    reason = "directory cannot be opened: Permission denied"
+    assert desk.changes() == {"node2-dev3-1": Device("node2", "dev3", 1, Health.UNHEALTHY, reason)}
 
 
 @pytest.mark.parametrize(("level", "path"), [("", ""), ("node2", "/node2"), ("node2/dev3", "/node2/dev3")])
