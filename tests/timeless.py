@@ -25,6 +25,8 @@ START_S = 1000.0
 MOST_TURNS = 50_000
 """Of the event loop, in one test: more are a circle."""
 
+MOST_FAILURES = 100
+
 MOST_CPU_S = 2.0
 """So long, by the processor's time and not the machine's, may a test take before it counts as caught in a circle."""
 
@@ -51,9 +53,16 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.wishes: list[_Wish] = []
+        self.failed: list[str] = []
+        """What went wrong where nobody sees it: in a callback, in a task that nobody awaits."""
+
+    def note(self, _: object, context: dict[str, Any]) -> None:
+        self.failed.append(f"{context['message']}: {context.get('exception')!r}")
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self.turns += 1
+        if len(self.failed) > MOST_FAILURES:
+            raise NothingHappensError(f"it fails again and again: {self.failed[0]}")
         if self.turns > MOST_TURNS:
             self.turns = 0
             raise NothingHappensError(f"the test did not end in {MOST_TURNS} turns of the event loop")
@@ -93,6 +102,7 @@ class TimelessLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.jumping = _Selector()
         super().__init__(self.jumping)
+        self.set_exception_handler(self.jumping.note)
 
     def time(self) -> float:
         return self.jumping.now
@@ -105,11 +115,13 @@ def timeless(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., No
     def run(*arguments: Any, **more: Any) -> None:
         with asyncio.Runner(loop_factory=TimelessLoop) as runner:
             loop = runner.get_loop()
+            assert isinstance(loop, TimelessLoop)
 
             async def whole() -> None:
                 await test(*arguments, **more)
                 left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
                 assert not left, f"tasks left behind: {left}"
+                assert not loop.jumping.failed
 
             with mock.patch.object(time, "monotonic", loop.time), _no_circle():
                 runner.run(whole())

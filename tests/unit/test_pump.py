@@ -185,7 +185,7 @@ class Scene:
 async def test_the_tree_is_read_once_and_then_what_events_name(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene(monkeypatch, host="a-node", api=Api.DRA)
     pump = scene.pump
-    how = {"host": "a-node", "domain": "myplugin.io", "api": Api.DRA, "watch": scene.watch}
+    how = {"host": "a-node", "domain": "myplugin.io", "api": Api.DRA, "watch": scene.watch, "nodes": None}
     assert scene.made == (ROOT, how)
     assert (pump.tree_is_present, pump.unwatched, pump.is_reading) == (False, None, False)
     async with scene.run():
