@@ -325,15 +325,16 @@ async def test_what_is_looked_for_is_found_in_all_that_a_row_says_while_it_is_ty
         await screen.comes(lambda: "default/train/main" in screen.devices()[0])
         field = screen.app.query_one("#find", Input)
         assert not field.display
+        await screen.press("slash")
+        assert (field.display, field.has_focus) == (True, True)
         for word, names in FOUND.items():
-            await screen.press("slash")
-            assert (field.display, field.has_focus) == (True, True)
             field.value = word
             await screen.pilot.pause()
             assert screen.names() == names
-            await screen.press("enter")
-            assert (screen.names(), field.display, screen.app.device_table.has_focus) == (names, False, True)
-            assert screen.said == f"only what has {word.strip().lower()!r} in it; Esc shows all"
+        field.value = " Temper "
+        await screen.press("enter")
+        assert (screen.names(), field.display, screen.app.device_table.has_focus) == (["a/dev1/2"], False, True)
+        assert screen.said == "only what has 'temper' in it; Esc shows all"
         await screen.press("escape")
         assert (len(screen.names()), screen.said, field.value) == (4, "all devices", "")
         await screen.press("slash", "t", "e", "m")

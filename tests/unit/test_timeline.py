@@ -252,6 +252,13 @@ def test_what_happens_to_a_device_that_is_out_does_not_bring_it_back() -> None:
         assert (begun.at_s, begun.step, begun.act, begun.paths) == (3.0, "unplug", Act.UNPLUG, (ONE,))
 
 
+def test_of_several_devices_those_that_are_out_keep_the_others_from_nothing() -> None:
+    out, broken = Change(1.0, "unplug", Act.UNPLUG, (ONE,)), Change(2.0, "break", Act.SET, (ONE, TWO), "unhealthy a")
+    assert [(change.act, change.paths) for change in from_moment([out, broken], 3.0)] == [
+        (Act.UNPLUG, (ONE,)), (Act.SET, (TWO,)),
+    ]  # fmt: skip
+
+
 def test_plugging_in_what_is_in_mends_nothing() -> None:
     broken = Change(1.0, "break", Act.SET, (ONE,), "unhealthy a")
     assert from_moment([broken, Change(2.0, "plug", Act.PLUG, (ONE,))], 3.0) == (
