@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fakekubelet import ManualClock, pod
-from fakekubelet.cluster import cluster, guard, pod_run, process
+from fakekubelet.cluster import cluster, guard, guard_process, pod_run, process
 from fakekubelet.kubelet import pod_workers
 from fakekubelet.stub_plugin import Refusal, StubPlugin, devices
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
@@ -411,6 +411,19 @@ async def test_a_guard_that_was_killed_is_there_again_for_all_it_guarded():
         assert codes == [-signal.SIGKILL] * 2
         for ended in (first, second):
             await ended.stop(0)
+
+
+async def test_a_guard_kills_no_group_whose_number_it_did_not_read_whole():
+    groups = [await asyncio.create_subprocess_exec("sleep", "1000", start_new_session=True) for _ in range(3)]
+    told = f"+{groups[0].pid}\n+{groups[1].pid}\n-{groups[1].pid}\n+{groups[2].pid}".encode()
+    own = await asyncio.create_subprocess_exec(sys.executable, guard_process.__file__, stdin=asyncio.subprocess.PIPE)
+    await asyncio.wait_for(own.communicate(told), DEADLINE_S)
+
+    assert await asyncio.wait_for(groups[0].wait(), DEADLINE_S) == -signal.SIGKILL
+    assert [group.returncode for group in groups[1:]] == [None, None]
+    for group in groups[1:]:
+        group.kill()
+        await group.wait()
 
 
 @pytest.mark.parametrize(

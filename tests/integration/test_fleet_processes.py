@@ -173,6 +173,19 @@ async def test_no_process_outlives_a_fleet_that_is_killed_and_another_number_of_
     assert not commands_with(f"sleep 1000; : {home}")
 
 
+async def test_a_process_that_dies_in_the_middle_of_a_report_ends_no_other(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "dies").write_text("#!/bin/sh\nprintf '{\"nodes\": 1'\n")
+    (home / "dies").chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(home / "dies"))
+    with states.opened(home / "s") as state:
+        given = Assignment({}, "/t", "/s", "", "", "d.io", Options(), state.lock, Part(0, 2))
+        shard = shards.Shard(given, 3, tell=print)
+        assert await asyncio.wait_for(shard._live(), DEADLINE_S) == 0
+        assert (shard.is_up, shard.last.summary) == (False, Summary(3, 0, {}))
+
+
 # What it is made of.
 
 

@@ -107,7 +107,10 @@ async def main() -> None:
     reader = asyncio.StreamReader(limit=MOST_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout)
-    assignment = Assignment.read(await reader.readline())
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        return  # whoever started us has ended
+    assignment = Assignment.read(line)
     watch = asyncio.create_task(_until_alone(reader), name="whoever started us")
     with contextlib.suppress(asyncio.CancelledError):
         await run(assignment, asyncio.StreamWriter(transport, protocol, None, loop))

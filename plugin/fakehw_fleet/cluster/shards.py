@@ -89,7 +89,7 @@ class Shard:
         assert process.stdout is not None
         try:
             process.stdin.write(self._assignment.written())
-            while line := await process.stdout.readline():
+            while (line := await process.stdout.readline()).endswith(b"\n"):  # else it died in the middle
                 self.last, self.is_up = Report.read(line), True
             return await process.wait()
         finally:

@@ -11,6 +11,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
     for line in sys.stdin.buffer:
+        if not line.endswith(b"\n"):
+            break  # whoever wrote it was killed: the number is not whole, and may be another's
         if line[:1] == b"+":
             groups.add(int(line[1:]))
         else:
