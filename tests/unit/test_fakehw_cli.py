@@ -6,6 +6,7 @@ import argparse
 import errno
 import gc
 import io
+import re
 import sys
 from collections.abc import Callable
 from importlib import metadata
@@ -118,8 +119,22 @@ def test_all_commands_are_there_in_the_order_of_help() -> None:
     assert list(commands.choices) == COMMANDS
     text = made.format_help()
     assert [line.split()[0] for line in text.splitlines() if line.startswith("    ") and line[4] != " "] == COMMANDS
-    assert "\nHardware that does not exist: a tree of small text files.\nBuild it from a spec" in text
-    assert "\n  fakehw unplug node2/dev3/3\n" in text
+    assert (
+        "\nHardware that does not exist: a tree of small text files.\n"
+        "Build it from a spec, look at it, break it, pull devices out.\n\n" in text
+    )
+    assert re.search(r"\n  --version +print the version and exit\n", text)
+    assert text.endswith(
+        """
+examples:
+  fakehw build --spec topology.yaml --root /tmp/fakehw
+  export FAKEHW_ROOT=/tmp/fakehw
+  fakehw list
+  fakehw set-health node2/dev3/2 unhealthy --reason "over temperature"
+  fakehw unplug node2/dev3/3
+  fakehw plug node2/dev3/3
+"""
+    )
     assert cli.COMMANDS[-1] is completion
 
 

@@ -325,6 +325,17 @@ def test_help_says_the_variables_and_the_defaults() -> None:
     ]  # fmt: skip  # a flag a row
 
 
+def test_several_kubelets_may_be_asked() -> None:
+    made = parser.make_parser("tool", description="", examples="")
+    parser.add_pod_resources(made, "asked for a reason")
+    assert made.parse_args([]).pod_resources == []
+    assert made.parse_args(["--pod-resources", "/a", "--pod-resources", "b"]).pod_resources == [Path("/a"), Path("b")]
+    assert made.parse_args([]).pod_resources == [], "each command line by itself"
+    (action,) = made.added[1:]
+    assert (action.option_strings, action.metavar) == (["--pod-resources"], "SOCKET")
+    assert action.help == "a kubelet's PodResources socket, asked for a reason; may be given for several kubelets"
+
+
 def test_a_host_and_a_duration_are_taken_by_their_rules() -> None:
     assert parser.host("kind-worker2") == "kind-worker2"
     assert parser.duration("1m30s") == 90.0

@@ -300,6 +300,13 @@ def test_what_vanishes_while_it_is_read_was_not_there(
     assert snapshot.read_tree(root) == expected[name]
 
 
+def test_what_vanishes_after_it_was_listed_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = lay_out(tmp_path, {"n/gpu/1/health": "healthy"})
+    real = directory.listed
+    monkeypatch.setattr(directory, "listed", lambda fd: [*real(fd), *(["gone"] if "n" in real(fd) else [])])
+    assert snapshot.read_tree(root) == Snapshot({"n": FoundNode(None, {"gpu": FoundClass(None, {1: WELL})})})
+
+
 @pytest.mark.parametrize("name", ["n", "gpu", "1"])
 def test_what_cannot_be_opened_is_in_the_way_and_the_rest_is_read(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

@@ -67,6 +67,12 @@ def test_no_node_is_named_twice_and_there_are_not_too_many(nodes: str, expected:
     assert of(f"nodes: {{{nodes}}}") == expected
 
 
+def test_of_as_many_nodes_as_there_may_be_resources_are_looked_for() -> None:
+    assert of("nodes: {'a[1-100000]': {classes: {gpu: {}}}}") == [
+        ("nodes.a[1-100000].classes.gpu", "must have a resource, because it is not named devK")
+    ]
+
+
 def test_of_too_many_nodes_no_resource_is_looked_for() -> None:
     assert of("nodes: {'a[1-100001]': {classes: {gpu: {}}}}") == [
         ("nodes", "100001 nodes: must be at most 100000 in all")
@@ -263,6 +269,7 @@ def plain(nodes: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         ("n" * 54, {"count": 1, "devices": {"100": {}}}, None),
         ("n" * 55, {"count": 1, "devices": {"100": {}}}, f"{'n' * 55}-dev1-100"),
         ("n" * 59, {"count": 0}, None),
+        ("n" * 57, {"count": 0, "devices": {"1": {}}}, f"{'n' * 57}-dev1-1"),
         ("n" * 54 + "[9-10]", {"count": 1}, None),
         ("n" * 55 + "[9-10]", {"count": 1}, f"{'n' * 55}10-dev1-1"),
         ("n" * 55 + "[8-9]", {"count": 1}, None),
