@@ -293,6 +293,15 @@ def test_one_device_that_a_spec_lists_joins_its_class(tmp_path: Path) -> None:
     assert content(tmp_path, PLACE) == {"n/gpu/2/mine": "kept"}
 
 
+@pytest.mark.parametrize("there", [{}, {"n/host": "h"}], ids=["no node", "no class"])
+def test_a_device_that_comes_with_its_class_is_the_specs_too(tmp_path: Path, there: dict[str, str | None]) -> None:
+    lay_out(tmp_path, {f"{PLACE}/n/gpu/1/health": "unhealthy kept", f"{PLACE}/n/gpu/1/mine": "kept", **there})
+    wanted = spec(gpu={"devices": {"1": {}}, "resource": "a.b/c"})
+    assert plugged(tmp_path, wanted, "n/gpu/1") == ["/n/gpu/1"]
+    assert content(tmp_path, "n/gpu") == {"1/health": "healthy", "1/mine": "kept", "resource": "a.b/c"}
+    assert private(tmp_path) == ["lock"]
+
+
 def test_where_nothing_is_kept_what_a_spec_lists_comes_all_the_same(tmp_path: Path) -> None:
     assert plugged(tmp_path, spec(dev10={"count": 1}, dev9={"count": 2}), "n") == [
         "/n/dev9/1",

@@ -556,6 +556,19 @@ def test_a_root_that_is_empty_or_holds_a_tree_made_by_hand_is_one(tmp_path: Path
     assert (tmp_path / "n/dev1/2/health").exists()
 
 
+def test_what_is_in_the_way_in_a_tree_made_by_hand_is_named_one_by_one(tmp_path: Path) -> None:
+    for name in ("n/dev2/1/health", "n/host"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "n/dev1").symlink_to("dev2")
+    (tmp_path / "n/dev2/5").touch()
+    plan = FakeTree(tmp_path).build(
+        fakehw.make_topology({"nodes": {"n": {"classes": {"dev1": {"count": 1}, "dev2": {"devices": {"5": {}}}}}}})
+    )
+    rule = "is passed over: must be a directory or nothing"
+    assert plan.conflicts == [f"/n/dev1: is a symbolic link: {rule}", f"/n/dev2/5: is a file: {rule}"]
+
+
 @pytest.mark.parametrize("writer", [name for name in WRITERS if name not in ("build", "reset", "dry run")])
 def test_a_root_that_is_no_directory_is_said(tmp_path: Path, writer: str) -> None:
     (tmp_path / "file").touch()
