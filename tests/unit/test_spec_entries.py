@@ -254,6 +254,20 @@ def test_a_spec_is_written_out_node_by_node_and_device_by_device() -> None:
     assert list(expanded.lines(topology(b"nodes: {}"))) == ["nodes: {}"]
 
 
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [
+        ("h", "h"), ("a-b.c", "a-b.c"), ("null", '"null"'), ("true", '"true"'), ("false", '"false"'), ("1", '"1"'),
+        ("1a", '"1a"'), ("nullx", "nullx"),
+    ],
+)  # fmt: skip  # one list
+def test_a_word_that_yaml_takes_for_something_else_is_quoted(host: str, written: str) -> None:
+    made = fakehw.make_topology({"nodes": {"n": {"host": host}}})
+    text = list(expanded.lines(made))
+    assert text == ["nodes:", "  n:", f"    host: {written}"]
+    assert topology("\n".join(text).encode()).nodes["n"].host == host
+
+
 @pytest.mark.parametrize("name", ["labels: {x: z}", "taints: ['a:NoExecute']", "host: h"])
 def test_a_node_that_has_one_field_is_written_with_it(name: str) -> None:
     made = topology(f"nodes: {{n: {{{name}}}}}".encode())

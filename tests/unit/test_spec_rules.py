@@ -221,6 +221,12 @@ def test_each_host_of_a_range_is_compared() -> None:
         assert bool(of(text % host)) is clashes, host
 
 
+def test_a_host_that_cannot_be_filled_in_is_the_schemas_to_tell() -> None:
+    text = "nodes: {'a[1-3]': {host: '%s', classes: {gpu: {resource: a.b/c}}}, b: {host: w, classes: {gpu: {resource: a.b/d}}}}"
+    assert of(text % "w-{number}") == []
+    assert of(text % "{") == []
+
+
 HOSTS = st.sampled_from(["a", "b", None])
 KINDS = st.sampled_from([("gpu", "x.y/a"), ("gpu", "x.y/b"), ("dev1", "x.y/a"), ("dev01", "x.y/a")])
 
