@@ -66,7 +66,7 @@ ServicerT = TypeVar("ServicerT", bound=Servicer)
 def new_name(directory: Path, purpose: str) -> str:
     """Return a file name that was never used before and says what it is for, as far as the path has room."""
     room = socket_path.room(directory) - _SHORTEST_NAME - len("-")
-    slug = re.sub(r"[^a-z0-9]+", "-", purpose.lower()).strip("-")[-max(room, 0) :] if room > 0 else ""
+    slug = re.sub(r"[^a-z0-9]+", "-", purpose.lower()).strip("-")[-room:] if room > 0 else ""
     return f"{PREFIX}{slug.strip('-')[:40]}{'-' if slug else ''}{os.urandom(_TOKEN_BYTES).hex()}.sock"
 
 

@@ -338,6 +338,10 @@ def shape(made: plan.Plan) -> dict[str, list[Any]]:
             [stored("s", [A], pool={"name": "old"})], {"s": [A]}, [], [], ["s"], id="of a pool that we had before"
         ),
         pytest.param([stored("s", [A], driver="other")], {"s": [A]}, [], [], [], id="the name is another's"),
+        pytest.param(
+            [stored("s", [A], driver="other")],
+            {"s": [A], "t": [B]}, [], [("t", 1, 2, [B])], [], id="one name of two is another's",
+        ),
         pytest.param([stored("x", [A], nodeName="other")], {"s": []}, [], [("s", 1, 1, [])], [], id="of another node"),
         pytest.param(
             [stored("s", [A], pool={"generation": 3}), stored("t", [A], pool={"generation": 1})],

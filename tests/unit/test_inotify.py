@@ -36,6 +36,14 @@ def told(watcher: Watcher[str], monkeypatch: pytest.MonkeyPatch, *events: bytes)
         return seen(watcher)
 
 
+def test_reading_never_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, bool]] = []
+    real = inotify_simple.INotify
+    monkeypatch.setattr(inotify_simple, "INotify", lambda **how: asked.append(how) or real(**how))
+    with Watcher[str]():
+        assert asked == [{"nonblocking": True}]
+
+
 def test_an_event_says_for_whom_under_which_name_what_happened(tmp_path: Path) -> None:
     with Watcher[str]() as watcher:
         assert isinstance(watcher.add(str(tmp_path), "here"), int)

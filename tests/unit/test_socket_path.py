@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,18 @@ def test_a_path_is_escaped_as_a_uri(path: str, target: str) -> None:
     assert socket_path.target(Path(path)) == target
     with socket_path.dialled(Path(path)) as dialled:
         assert dialled == target
+
+
+def test_a_comma_is_reached_by_a_descriptor_that_is_closed_afterwards(short_dir: Path) -> None:
+    path = short_dir / "a,b"
+    path.touch()
+    before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208  # names
+    with socket_path.dialled(path) as dialled:
+        assert dialled.startswith("unix:/proc/self/fd/")
+        assert Path(dialled.removeprefix("unix:")).readlink() == path
+        assert not os.get_inheritable(int(dialled.rpartition("/")[2]))
+    assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208  # names
+    with pytest.raises(FileNotFoundError), socket_path.dialled(short_dir / "c,d"):
+        pytest.fail("there is nothing")
+    with socket_path.dialled(short_dir / "gone") as dialled:
+        assert dialled == f"unix:{short_dir}/gone", "a client finds out for itself"
