@@ -299,6 +299,50 @@ async def test_a_pod_without_a_command_is_refused_because_no_image_is_run():
             await running.apply("{kind: Pod, metadata: {name: p}, spec: {containers: [{name: main, image: busybox}]}}")
 
 
+async def test_a_pod_is_described_with_its_events_whether_it_has_a_node_or_not():
+    waits = """
+    apiVersion: v1
+    kind: Pod
+    metadata: {name: waits, namespace: ns}
+    spec: {containers: [{name: c, image: none, command: [sleep, "60"], resources: {limits: {example.com/gem: 1}}}]}
+    """
+    async with cluster.LocalCluster(["a", "b"], control_plane="master") as running:
+        (found,) = await running.apply(waits)
+        again, runs = *await running.apply(waits), *await running.apply(manifest("runs", "echo up; sleep 60"))
+        await running.wait_for(lambda: running.logs("runs") == "up\n")
+        text = (
+            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient example.com/gem. no new claims to deallocate, "
+            "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+        )
+
+        assert again is found
+        assert (found.name, found.node, found.phase, found.message) == ("waits", None, "Pending", text)
+        assert running.describe("waits").splitlines() == [
+            "Name:       waits", "Namespace:  ns", "Node:       <none>", "Status:     Pending", "Events:", f"  Warning  FailedScheduling         {text}",
+        ]  # fmt: skip
+        assert running.describe("runs").splitlines() == [
+            "Name:       runs", "Namespace:  default", "Node:       a", "Status:     Running", "Events:",
+            "  Normal   Scheduled                Successfully assigned default/runs to a",
+        ]  # fmt: skip
+        assert runs.message == ""
+        with pytest.raises(TimeoutError) as caught:
+            await running.wait_for(lambda: None, timeout=0.01)
+        assert running.describe("waits") in str(caught.value)
+        await running.delete("runs")
+        with pytest.raises(cluster.NoSuchPodError) as missing:
+            running.describe("runs")
+        assert str(missing.value) == 'pods "runs" not found'
+
+
+async def test_a_container_that_a_pod_has_not_has_printed_nothing():
+    async with cluster.LocalCluster(["a"]) as running:
+        await running.apply(manifest("p", "echo up; sleep 60"))
+        await running.wait_for(lambda: running.logs("p") == "up\n")
+
+        assert running.logs("p", "other") == ""
+        assert list(running.nodes) == ["a"]
+
+
 async def test_with_a_period_the_node_object_lags_as_a_real_one_does():
     clock = ManualClock()
     async with cluster.LocalCluster(["n"], time_source=clock, node_status_period_s=10.0) as running:
