@@ -1,4 +1,5 @@
 """For whoever looks on.
 
-`follower` follows a tree, `listing`, `events` and `top` show it, `pod_resources` asks who holds what.
+`follower` follows a tree, `listing`, `events` and `top` show it, `pod_resources` asks who holds what, `holding`
+over and over.
 """

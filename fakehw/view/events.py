@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 from typing import TYPE_CHECKING
 
 from fakehw import durations, layout
 from fakehw.layout import Health
+from fakehw.view import holding
 from fakehw.view.follower import Follower, Happening
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from fakehw.layout import TreePath
     from fakehw.view.follower import Sight
+    from fakehw.view.holding import Passing
 
 
 async def tell(
@@ -23,6 +27,7 @@ async def tell(
     domain: str = layout.DEFAULT_DOMAIN,
     follow: bool,
     as_json: bool,
+    sockets: Sequence[Path] = (),
     say: Callable[[str], None],
     remark: Callable[[str], None] = lambda _: None,
     greeting: Callable[[], str] | None = None,
@@ -30,6 +35,7 @@ async def tell(
     """Say which devices are unhealthy, or a `greeting` instead; with `follow`, go on with every change until cancelled.
 
     Whatever happens after the first line is out is said; `remark` is told where the tree itself goes or comes back.
+    The kubelets at `sockets` are asked who takes devices and lets them go, which is said as well.
     """
     line = json_line if as_json else text_line
     with Follower(root, domain=domain, tell=remark) as follower:
@@ -39,9 +45,25 @@ async def tell(
             for path, sight in sorted(follower.devices.items(), key=lambda item: item[0].sort_key):
                 if sight.health is Health.UNHEALTHY:
                     say(line(Happening(_changed_at(root, path), path, sight, sight), follower))
-        while follow:
-            for happening in await follower.happenings():
-                say(line(happening, follower))
+        if not follow:
+            return
+        say_passing = functools.partial(_say_passing, follower, as_json=as_json, say=say)
+        asking = [
+            asyncio.create_task(holding.tell(follower, socket, say=say_passing, remark=remark)) for socket in sockets
+        ]
+        try:
+            while not any(task.done() for task in asking):
+                for happening in await follower.happenings():
+                    say(line(happening, follower))
+            await asyncio.gather(*asking)  # a bug in one of them
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+
+
+def _say_passing(follower: Follower, passing: Passing, *, as_json: bool, say: Callable[[str], None]) -> None:
+    say(holding.json_line(passing, follower) if as_json else holding.text_line(passing))
 
 
 def text_line(happening: Happening, _: Follower) -> str:

@@ -395,10 +395,23 @@ class Told:
 def test_events_are_followed_as_the_flags_say(built: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told(monkeypatch)
     assert built("events") == Done(0, ["a line"], ["fakehw: a remark"])
-    built("events", "-f", "-o", "json", "--domain", "my.io", "--root", "other")
+    built(
+        "events",
+        "-f",
+        "-o",
+        "json",
+        "--domain",
+        "my.io",
+        "--root",
+        "other",
+        "--pod-resources",
+        "/a",
+        "--pod-resources",
+        "/b",
+    )
     assert told.given == [
-        {"root": Path("tree"), "domain": "myplugin.io", "follow": False, "as_json": False, "say": output.say_now, "remark": output.remark},
-        {"root": Path("other"), "domain": "my.io", "follow": True, "as_json": True, "say": output.say_now, "remark": output.remark},
+        {"root": Path("tree"), "domain": "myplugin.io", "follow": False, "as_json": False, "sockets": [], "say": output.say_now, "remark": output.remark},
+        {"root": Path("other"), "domain": "my.io", "follow": True, "as_json": True, "sockets": [Path("/a"), Path("/b")], "say": output.say_now, "remark": output.remark},
     ]  # fmt: skip
     Told(monkeypatch, error=KeyboardInterrupt())
     assert built("events", "-f") == Done(0, [], []), "Ctrl-C is how it ends"

@@ -38,7 +38,7 @@ fakehw set-health [-h] [--root DIR] PATH [PATH ...] {healthy,unhealthy} [REASON 
 fakehw set [-h] [--root DIR] PATH [PATH ...] ATTRIBUTE VALUE
 fakehw plug [-h] [--create] [--root DIR] PATH [PATH ...]
 fakehw unplug [-h] [--root DIR] PATH [PATH ...]
-fakehw events [-h] [--root DIR] [--domain NAME] [-f] [-o {lines,json}]
+fakehw events [-h] [--root DIR] [--domain NAME] [-f] [--pod-resources SOCKET] [-o {lines,json}]
 fakehw top [-h] [--root DIR] [--domain NAME] [--pod-resources SOCKET]
 fakehw scenario [-h] COMMAND ...
 fakehw scenario run [-h] [--root DIR] [--domain NAME] [--api NAME] [--devices PATTERN] [--dry-run] [--speed TIMES] [--from DURATION] [--keep] [--plugin-log FILE] [--pod-resources SOCKET] [--patience DURATION] [-o {lines,json}] FILE
@@ -76,7 +76,7 @@ LEAST = {
     "set a b c": {"run": "set_attribute.run", "words": ["a", "b", "c"], "root": ROOT},
     "plug a b": {"run": "plug.run", "paths": ["a", "b"], "create": False, "root": ROOT},
     "unplug a": {"run": "unplug.run", "paths": ["a"], "root": ROOT},
-    "events": {"run": "events.run", "root": ROOT, "domain": "myplugin.io", "follow": False, "output": "lines"},
+    "events": {"run": "events.run", "root": ROOT, "domain": "myplugin.io", "follow": False, "pod_resources": [], "output": "lines"},
     "top": {"run": "top.run", "root": ROOT, "domain": "myplugin.io", "pod_resources": []},
     "scenario": {"run": "scenario.run"},
     "scenario run x": {
@@ -242,7 +242,7 @@ def test_each_command_of_commands_has_the_examples_that_are_about_it() -> None:
         3,
         5,
         4,
-        2,
+        3,
         3,
         5,
         4,

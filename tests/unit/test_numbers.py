@@ -75,6 +75,7 @@ NUMBERS = {
     "fakehw.view.follower.CHECK_ROOT_S": 0.5,
     "fakehw.view.listing._LONGEST_REASON": 120,
     "fakehw.view.pod_resources.TIMEOUT_S": 5.0,
+    "fakehw.view.holding.ASK_EVERY_S": 2.0,
     "fakehw.view.top.HOLDERS_EVERY_S": 2.0,
     "fakehw.view.top._WIDE": 100,
     "fakehw.view.top._MOST_CLASSES": 8,
