@@ -205,7 +205,10 @@ async def test_a_container_that_cannot_be_created_waits_and_says_why(of):
     of.allocation.start_fails = ["not now"]
     rings = of.rings
 
-    status = await of.workers.start_container(admitted)
+    starting = asyncio.create_task(of.workers.start_container(admitted))
+    await of.clock.advance(0)
+    assert starting.done(), "it is tried once"
+    status = await starting
 
     assert (status.is_running, status.starts) == (False, 1)
     assert (status.waiting_reason, status.message) == ("CreateContainerConfigError", "not now")
