@@ -473,6 +473,12 @@ class Table:
         for _ in range(20):
             await asyncio.sleep(0)
 
+    async def stop(self):
+        """Stop the table, which waits for nobody."""
+        stopping = asyncio.create_task(self.table.stop())
+        await self.settle()
+        assert stopping.done(), "it waits"
+
     async def connect(self, resource=X, name="one", **named):
         await self.table.connect(resource, DP / name, **named)
         await self.settle()
@@ -484,7 +490,7 @@ async def table(request, monkeypatch):
     made = Table(monkeypatch, by_socket_path=request.param)
     made.by_path = request.param
     yield made
-    await made.table.stop()
+    await made.stop()
 
 
 async def test_a_plugin_is_dialed_asked_for_its_options_and_then_its_lists_come(table):
@@ -635,7 +641,7 @@ async def test_when_the_kubelet_dies_every_connection_is_cut_and_nobody_is_told(
     await table.settle()
     table.log.clear()
 
-    await table.table.stop()
+    await table.stop()
 
     assert sorted(table.log) == ["close x one", "close x two", "close y three", "close z four"]
     assert [table.table.live_streams(resource) for resource in (X, Y)] == [0, 0]
