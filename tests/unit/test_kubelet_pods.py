@@ -16,7 +16,6 @@ from fakekubelet.kubelet.device_allocation import DeviceError
 from fakekubelet.kubelet.pod_status import AdmittedPod, ContainerStatus, Phase, allocated_resources_status
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 from kubeletapi.podresources.v1 import api_pb2 as podresourcesapi
-from kubeletapi.podresources.v1 import api_pb2_grpc as podresourcesapi_grpc
 
 X, Y = "example.com/x", "example.com/y"
 
@@ -482,16 +481,3 @@ async def test_tokens_come_back_one_in_ten_milliseconds_up_to_ten():
     assert [limit.allows(), limit.allows()] == [True, False]
     await time_source.advance(1)
     assert [limit.allows() for _ in range(11)] == [True] * 10 + [False]
-
-
-async def test_it_makes_its_directory_and_its_socket_stays(of, short_dir):
-    api = server(of, short_dir)
-    await api.start()
-    assert (short_dir / "pr").stat().st_mode & 0o027 == 0
-    target = f"unix:{short_dir}/pr/kubelet.sock"
-    async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        stub = podresourcesapi_grpc.PodResourcesListerStub(channel)
-        assert list((await stub.List(podresourcesapi.ListPodResourcesRequest())).pod_resources) == []
-    await api.stop()
-
-    assert (short_dir / "pr" / "kubelet.sock").is_socket()

@@ -9,13 +9,17 @@ import socket
 import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
 
-from fakekubelet.kubelet import client_table, registration, socket_server
+from fakekubelet import clock
+from fakekubelet.kubelet import client_table, pod_resources, registration, socket_server
 from fakekubelet.kubelet.registration import Registration
 from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+from kubeletapi.podresources.v1 import api_pb2 as podresourcesapi
+from kubeletapi.podresources.v1 import api_pb2_grpc as podresourcesapi_grpc
 from tests.running import DEADLINE_S
 
 X = "example.com/x"
@@ -326,3 +330,20 @@ async def test_a_place_where_nobody_can_listen_is_named(short_dir, monkeypatch):
     assert (caught.value.errno, caught.value.filename) == (errno.EADDRINUSE, str(path))
     await server.stop()
     assert [way for way in ways if Path(way).exists()] == []
+
+
+async def test_pod_resources_make_their_directory_and_their_socket_stays(short_dir):
+    manager = SimpleNamespace(update_allocated=lambda: None)
+    api = pod_resources.PodResourcesServer(
+        short_dir / "pr" / "kubelet.sock", manager, pods=list, time_source=clock.ManualClock()
+    )
+    await api.start()
+    assert (short_dir / "pr").stat().st_mode & 0o027 == 0
+    target = f"unix:{short_dir}/pr/kubelet.sock"
+    async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        stub = podresourcesapi_grpc.PodResourcesListerStub(channel)
+        assert list((await stub.List(podresourcesapi.ListPodResourcesRequest())).pod_resources) == []
+    await api.stop()
+
+    assert (short_dir / "pr" / "kubelet.sock").is_socket()
+    assert not registration.is_listening(short_dir / "pr" / "kubelet.sock")
