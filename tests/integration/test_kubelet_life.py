@@ -333,6 +333,28 @@ async def test_pods_are_asked_of_the_workers(short_dir):
         assert made.pods == []
 
 
+async def test_a_container_is_tried_once_unless_told_otherwise(tmp_path, monkeypatch):
+    asked = []
+
+    async def start_container(_, *given, **named):
+        asked.append((given, named))
+
+    monkeypatch.setattr(pod_workers.PodWorkers, "start_container", start_container)
+    made, spec = FakeKubelet(tmp_path), pod.simple("p")
+    await made.start_container(spec)
+    await made.start_container(spec, "main", retry=True)
+
+    assert asked == [((spec, None), {"retry": False}), ((spec, "main"), {"retry": True})]
+
+
+async def test_a_kubelet_that_stops_cuts_every_stream(short_dir):
+    async with FakeKubelet(short_dir) as made, StubPlugin(short_dir, X, devices("a")) as plugin:
+        await listed(made, plugin)
+        assert tasks("list-and-watch") == [f"list-and-watch {X} stub.sock"]
+        await made.stop()
+        assert (tasks("list-and-watch"), made.live_streams(X)) == ([], 0)
+
+
 async def test_what_was_allocated_is_a_copy(short_dir):
     async with FakeKubelet(short_dir) as made, StubPlugin(short_dir, X, devices("a")) as plugin:
         await listed(made, plugin)
@@ -359,6 +381,8 @@ async def test_the_modules_are_given_what_belongs_to_the_release_and_the_machine
         (kubelet.client_table, "ClientTable"), (kubelet.registration, "RegistrationServer"),
     ):  # fmt: skip  # module and class
         recording(module, name)
+    FakeKubelet(tmp_path)
+    assert made["DeviceAllocation"]["machine_nodes"] == (0, 1)
     of = FakeKubelet(
         tmp_path, mode=mode, topology_policy="restricted", numa_nodes=[1, 0, 1], clock=ManualClock(), seed=7
     )

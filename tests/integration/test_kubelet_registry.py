@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +39,12 @@ class Table:
 
     async def connect(self, resource, path):
         self.connected.append((resource, str(path)))
-        await self.waits.wait()
+        try:
+            await self.waits.wait()
+        except asyncio.CancelledError:
+            await _settle()
+            self.connected.append("given up")
+            raise
         if self.fails is not None:
             raise self.fails
 
@@ -169,8 +175,10 @@ async def test_a_kubelet_that_ends_gives_up_what_it_dials(short_dir, table, reco
     call = asyncio.create_task(registry.Register(request(), Call()))
     await _settle()
 
-    await registry.stop()
-
+    stopping = asyncio.create_task(registry.stop())
+    done, _ = await asyncio.wait([stopping], timeout=2)
+    assert done, "it waits for what it should give up"
+    assert table.connected[1:] == ["given up"], "and waits until it has"
     assert records == []
     await asyncio.wait([call])
     assert [task for task in asyncio.all_tasks() if "register" in task.get_name()] == []
@@ -277,7 +285,11 @@ def test_somebody_listens_who_has_his_hands_full_too(short_dir):
                     break
             else:
                 pytest.fail("its queue has no end")
-            assert registration.is_listening(path) is True
+            answers = []
+            asking = threading.Thread(target=lambda: answers.append(registration.is_listening(path)), daemon=True)
+            asking.start()
+            asking.join(2)
+            assert answers == [True], "at once"
         finally:
             for one in waiting:
                 one.close()

@@ -169,6 +169,12 @@ async def test_a_socket_that_is_there_already_is_asked_connected_noted_and_told(
     assert before <= record.time <= time.monotonic()
     assert 0 <= record.duration_s < DEADLINE_S
     assert record == Registration(X, str(path), record.time, None, record.duration_s, route="watcher")
+    assert (record.version, record.was_listening, record.streams_before, record.deadline_s) == (
+        "v1beta1",
+        True,
+        0,
+        None,
+    )
     assert [(call.resource, call.method, type(call.request).__name__) for call in world.calls] == [
         ("x.sock", "GetInfo", "InfoRequest"),
         ("x.sock", "NotifyRegistrationStatus", "RegistrationStatus"),

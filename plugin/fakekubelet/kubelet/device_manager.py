@@ -95,7 +95,6 @@ class DeviceManager:
         """Drop the timers; the state stays to be looked at."""
         for timer in self._timers:
             timer.cancel()
-        self._timers.clear()
 
     def list_received(self, resource: str, messages: Iterable[pluginapi.Device], *, is_first: bool) -> None:
         """Replace all that is known of *resource* (contract LW-2); *is_first* of its stream."""
