@@ -80,6 +80,18 @@ def test_a_directory_of_rubbish_does_not_silence_the_others(desk: Desk) -> None:
     assert len(desk.read("/t/n/other/1", bad("/t/n/other/1"))) == 1
 
 
+def test_one_that_is_not_told_does_not_have_those_forgotten_that_stand(desk: Desk) -> None:
+    path = "/t/n/c/1"
+    standing = bad(path)
+    desk.read(path, standing)
+    for number in range(complaints.MAX_OF_A_DIRECTORY - 1):
+        desk.read(f"/t/n/c/x{number}", bad(f"/t/n/c/x{number}"))
+    told = desk.read(path, bad(path, event="a") | bad(path, event="b") | standing)
+    assert [event for event, *_ in told] == ["a", "complaints_limited"]
+
+    assert desk.read(path, standing) == []
+
+
 def test_that_something_is_not_told_is_said_again_once_all_was_mended(desk: Desk) -> None:
     for _ in range(2):
         told = [line for number in range(60) for line in desk.read(f"/t/n/c/x{number}", bad(f"/t/n/c/x{number}"))]

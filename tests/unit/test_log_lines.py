@@ -73,9 +73,10 @@ def test_a_person_reads_words_and_a_program_json(
     out = io.StringIO()
     monkeypatch.setattr(out, "isatty", lambda: is_tty)
     logs.configure(format_=format_, stream=out)
-    logs.get_logger().info("x", a="b\n\x1b")
+    logs.get_logger().info("x", a="b\n\x1b", number=17)
     text = out.getvalue()
     assert (not text.startswith("{")) is is_console
+    assert "17" in text
     if is_console:
         assert "a='b\\\\n\\\\x1b'" in text or "a=b\\n\\x1b" in text
 

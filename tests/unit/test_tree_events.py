@@ -347,9 +347,8 @@ def test_devices_below_a_directory_that_is_closed_to_us_are_unhealthy_with_the_r
         finished(desk.scanner.scan())  # type: ignore[arg-type]
         finished(desk.scanner.scan())  # type: ignore[arg-type]
     reason = f"{level} directory cannot be opened: Permission denied"
-    found = desk.changes()
-    assert {key: (device.health, device.reason) for key, device in found.items()} == {
-        f"node2-dev3-{number}": (Health.UNHEALTHY, reason) for number in (1, 2)
+    assert desk.changes() == {
+        f"node2-dev3-{number}": Device("node2", "dev3", number, Health.UNHEALTHY, reason) for number in (1, 2)
     }
     assert [(line["event"], line["path"], line["reason"]) for line in lines] == [
         ("directory_not_opened", f"{ROOT}/{path}", "Permission denied")
