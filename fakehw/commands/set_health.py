@@ -36,7 +36,9 @@ def add(commands: parser.Commands) -> None:
         offer=parser.Offer(lambda: _WORDS, has_files=False, has_devices=True),
         help="PATH... healthy|unhealthy [REASON...]; PATH: " + places.HELP,
     )
-    command.usage = "fakehw set-health [-h] [--root DIR] PATH [PATH ...] {healthy,unhealthy} [REASON ...]"
+    command.usage = (
+        "fakehw set-health [-h] [--reason TEXT] [--root DIR] PATH [PATH ...] {healthy,unhealthy} [REASON ...]"
+    )
     command.add_argument(
         "--reason", metavar="TEXT", default="", help="why, as one word of the shell; the same as REASON"
     )

@@ -34,7 +34,7 @@ USAGE = """\
 fakehw [-h] [--version] COMMAND ...
 fakehw build [-h] --spec FILE [--root DIR] [--host NAME] [--reset] [--dry-run] [--tolerant]
 fakehw list [-h] [--root DIR] [--domain NAME] [-o {table,wide,name,json,yaml}] [--summary] [--no-headers] [--pod-resources SOCKET] [PATH ...]
-fakehw set-health [-h] [--root DIR] PATH [PATH ...] {healthy,unhealthy} [REASON ...]
+fakehw set-health [-h] [--reason TEXT] [--root DIR] PATH [PATH ...] {healthy,unhealthy} [REASON ...]
 fakehw set [-h] [--root DIR] PATH [PATH ...] ATTRIBUTE VALUE
 fakehw plug [-h] [--create] [--root DIR] PATH [PATH ...]
 fakehw unplug [-h] [--root DIR] PATH [PATH ...]

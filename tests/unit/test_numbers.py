@@ -76,6 +76,12 @@ NUMBERS = {
     "fakehw.view.listing._LONGEST_REASON": 120,
     "fakehw.view.pod_resources.TIMEOUT_S": 5.0,
     "fakehw.view.holding.ASK_EVERY_S": 2.0,
+    "fakehw.view.pod_resources._OPTIONS": (
+        ("grpc.default_authority", "localhost"),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.max_receive_message_length", 67_108_864),
+    ),
     "fakehw.view.top.HOLDERS_EVERY_S": 2.0,
     "fakehw.view.top._WIDE": 100,
     "fakehw.view.top._MOST_CLASSES": 8,
