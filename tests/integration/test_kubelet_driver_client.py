@@ -30,6 +30,15 @@ async def until(condition):
             await asyncio.sleep(0.001)
 
 
+async def ends(doing):
+    task = asyncio.create_task(doing)
+    await asyncio.wait([task], timeout=10)
+    ended = task.done()
+    task.cancel()
+    assert ended, "it does not end"
+    await task
+
+
 class Plugin:
     """A driver's service with memory. `messages` are the health messages that a stream sends before it hangs."""
 
@@ -337,7 +346,7 @@ async def test_a_driver_that_is_forgotten_has_its_stream_closed_and_its_health_f
     plugin = await kubelet.plugin("a", V1, HEALTH_ALPHA, messages="x")
     await kubelet.drivers.connect("d", plugin.path, [V1])
     await until(lambda: kubelet.heard)
-    await kubelet.drivers.disconnect("d", plugin.path)
+    await ends(kubelet.drivers.disconnect("d", plugin.path))
 
     assert kubelet.heard == [("d", ["x"]), ("d", None)]
     (call,) = kubelet.calls.of("NodeWatchResources")

@@ -433,3 +433,18 @@ def test_classes_have_their_resource_and_a_name_of_their_own():
     for given_classes in (classes, classes[::-1]):
         assert extended_claims.classes_by_resource(given_classes) == {**implicit, "x.io/x": "a", "y.io/y": "c"}
     assert extended_claims.classes_by_resource([]) == {}
+
+
+def test_of_the_ways_to_choose_devices_a_thousand_are_tried():
+    """Only the last two agree: of 45 devices that is the 990th way, of 46 the 1035th."""
+
+    def slices(number):
+        sizes = [*range(number - 1), number - 2]
+        return [
+            a_slice(*(device(f"d{index:02}", attributes={"size": {"int": size}}) for index, size in enumerate(sizes)))
+        ]
+
+    wanted = [claim(exactly(count=2), constraints=[{"matchAttribute": f"{DRIVER}/size"}])]
+
+    assert given(wanted, slices(45)) == [[("r", "d43"), ("r", "d44")]]
+    assert refused(wanted, slices(46)) == "cannot allocate all claims"
