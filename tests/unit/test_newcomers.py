@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from fakehw_plugin.deviceplugin import neighbours
 from fakehw_plugin.deviceplugin.newcomers import Departure, Newcomers
+from tests.timeless import elapsed, running, timeless
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +71,36 @@ def test_who_was_there_before_us_is_no_newcomer_and_comes_as_one_again(short_dir
     newcomers.came("resident.sock")
 
     assert set(newcomers.present) == {"resident.sock"}
+
+
+def test_who_was_there_before_us_and_went_is_a_newcomer_when_found_again(short_dir: Path) -> None:
+    bind(short_dir, "resident.sock")
+    newcomers = Newcomers(short_dir)
+    newcomers.take_stock()
+    (short_dir / "resident.sock").unlink()
+    newcomers.went("resident.sock")
+    bind(short_dir, "resident.sock")
+    newcomers.take_stock()
+    assert set(newcomers.present) == {"resident.sock"}
+
+
+@timeless
+async def test_a_departure_ends_the_wait_for_one_and_time_does_too(short_dir: Path) -> None:
+    newcomers = Newcomers(short_dir)
+    await newcomers.wait_departure(7.0)
+    assert elapsed() == 7
+    bind(short_dir, "other.sock")
+    newcomers.came("other.sock")
+    async with running(newcomers.wait_departure(100.0)) as waiting:
+        await asyncio.sleep(2)
+        assert not waiting.done()
+        newcomers.went("other.sock")
+        await waiting
+    assert elapsed() == 9
+    departure = newcomers.take_departure()
+    assert departure == Departure(1007.0, 1009.0)
+    await newcomers.wait_departure(1.0)
+    assert elapsed() == 10, "one that was taken is over"
 
 
 def test_what_happened_unseen_is_found_out(short_dir: Path) -> None:

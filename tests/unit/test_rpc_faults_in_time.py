@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -189,6 +190,16 @@ def test_a_file_that_cannot_be_read_is_told_with_the_reason(scene: Scene) -> Non
         assert scene.faults.look("allocate") is None
 
     assert lines[0]["value"] == "(is a symbolic link, which is not followed)"
+
+
+@pytest.mark.parametrize("content", ["hang", "", None])
+def test_a_look_leaves_no_file_open(scene: Scene, content: str | None) -> None:
+    if content is not None:
+        (scene.rpc / "allocate").write_text(content)
+    (scene.classes[1] / "rpc").rmdir()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # names
+    scene.faults.look("allocate")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208  # names
 
 
 @timeless
