@@ -114,6 +114,14 @@ def test_it_is_entered_and_left_in_its_own_thread_with_what_happened():
     assert threads() == []
 
 
+def test_what_cannot_come_up_ends_the_thread_that_it_was_to_live_in():
+    face = Blocking(Life(error=OSError("no room")))
+
+    with pytest.raises(OSError, match="no room"):
+        face.__enter__()
+    assert threads() == []
+
+
 def test_an_error_while_it_is_left_ends_the_thread_all_the_same():
     life = Life()
     face = Blocking(life)

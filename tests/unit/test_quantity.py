@@ -7,7 +7,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fakekubelet import quantity
@@ -127,5 +127,6 @@ def test_what_is_not_counted_in_whole_numbers_is_refused_with_the_rule(given, te
 
 
 @given(st.integers(0, 2**63 - 1))
+@example(2**63 - 1)
 def test_every_whole_number_of_63_bits_is_read_as_it_is(number):
     assert quantity.whole(number) == quantity.whole(str(number)) == quantity.whole(f"{number}000m") == number
