@@ -329,6 +329,7 @@ async def test_all_that_a_driver_finds_on_a_node_is_there_when_it_starts_and_goe
     made = Bench(settings, print)
     gone = asyncio.Event()
     made.driver.on_exit = gone.set
+    settings.cdi_dir.mkdir()  # as it is in a private mount
 
     await made.start()
 
@@ -337,13 +338,14 @@ async def test_all_that_a_driver_finds_on_a_node_is_there_when_it_starts_and_goe
     assert settings.kubeconfig.is_file()
     (node,) = made.api.all("nodes")
     assert (node["metadata"]["name"], node["metadata"]["uid"]) == ("conformance", made.seen.node_uid)
-    assert made.kubelet.is_up
+    assert (made.kubelet.is_up, made.api.is_up) == (True, True)
+    assert made.api.url in settings.kubeconfig.read_text()
     (settings.cdi_dir / "a.json").write_text("x")
     await asyncio.wait_for(gone.wait(), DEADLINE_S)
     await made.close()
     assert made.seen.output.splitlines() == [*([driver] if driver else []), "done"]
     assert (made.seen.cdi_files_seen, made.seen.cdi_written_in_place) == (1, ["a.json"])
-    assert not made.kubelet.is_up
+    assert (made.kubelet.is_up, made.api.is_up) == (False, False)
     assert not (settings.root / "device-plugins" / "kubelet.sock").exists()
     assert [task.get_name() for task in asyncio.all_tasks() if "plugin-watcher" in task.get_name()] == []
 

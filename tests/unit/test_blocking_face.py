@@ -178,6 +178,20 @@ def test_what_is_entered_may_be_another_thing():
         assert face.myself() is face
 
 
+def test_a_thread_is_entered_and_left_at_once():
+    done = []
+
+    def use():
+        with LoopThread() as thread:
+            done.append(thread.call(lambda: 5))
+
+    user = threading.Thread(target=use, daemon=True)
+    user.start()
+    user.join(5)
+
+    assert (done, user.is_alive()) == ([5], False)
+
+
 def test_several_may_share_a_thread():
     with LoopThread() as thread:
         with Blocking(Life("one"), thread=thread) as one, Blocking(Life("two"), thread=thread) as two:
