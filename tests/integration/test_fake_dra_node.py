@@ -47,12 +47,12 @@ async def test_it_comes_up_with_its_directories_a_node_and_a_kubeconfig(node, sh
         names = {path.name for path in short_dir.iterdir()}
         assert {"cdi", "plugins", "plugins_registry", "kubeconfig", "device-plugins"} <= names
         assert [made["metadata"]["name"] for made in node.api.all("nodes")] == ["n1"]
-        assert node.kubelet.is_up
+        assert (node.kubelet.is_up, node.api.is_up) == (True, True)
         assert node.dra is node.kubelet.dra
         assert [
             name for task in asyncio.all_tasks() if (name := task.get_name()).startswith(("node-status", "plugin-w"))
         ] == ["plugin-watcher n1"]
-    assert not node.kubelet.is_up
+    assert (node.kubelet.is_up, node.api.is_up) == (False, False)
 
 
 @pytest.mark.parametrize("fails", [ZeroDivisionError("one"), asyncio.CancelledError()])
