@@ -80,6 +80,15 @@ class Run:
     def status(self):
         return self.node.admitted.containers
 
+    async def stop(self, grace_s):
+        """Stop it, which must not take for ever."""
+        task = asyncio.create_task(self.run.stop(grace_s))
+        await asyncio.wait([task], timeout=10)
+        ended = task.done()
+        task.cancel()
+        assert ended, "it does not stop"
+        await task
+
     async def ended(self):
         await until(lambda: self.run.has_ended)
         return self.node.said
@@ -97,7 +106,7 @@ async def start():
 
     yield begin
     for run in made:
-        await run.run.stop(0)
+        await run.stop(0)
 
 
 def shell(name, script, **fields):
@@ -134,7 +143,7 @@ async def test_a_container_gets_the_plugins_variables_what_the_run_adds_and_its_
     run.status["c"].options = ContainerOptions(envs={"A": "plugin", "B": "plugin"})
     run.run.start()
     await run.ended()
-    await run.run.stop(0)
+    await run.stop(0)
 
     assert run.printed["c"].text == "plugin run plugin! p d\n"
 
@@ -177,9 +186,9 @@ async def test_what_fails_is_restarted_at_once_then_after_ten_seconds_then_twent
     await run.clock.advance(0.1)
     await until(lambda: len(run.notes) == 2)
     assert run.status["c"].message == "back-off 20s restarting failed container=c pod=p_ns(u)"
-    for _, shown in ((20, "40s"), (40, "1m20s"), (80, "2m40s"), (160, "5m0s")):
+    for due_s, shown in ((20, "40s"), (40, "1m20s"), (80, "2m40s"), (160, "5m0s")):
         before = len(run.notes)
-        await run.clock.advance(160)
+        await run.clock.advance(due_s)
         await until(lambda before=before: len(run.notes) > before)
         assert run.status["c"].message == f"back-off {shown} restarting failed container=c pod=p_ns(u)"
 
@@ -214,7 +223,7 @@ async def test_a_container_that_the_kubelet_cannot_create_is_tried_again_every_t
     await run.clock.advance(10)
 
     assert await run.ended() == ["create c"] * 3 + ["c exited 0", "finish Succeeded"]
-    await run.run.stop(0)
+    await run.stop(0)
 
 
 async def test_a_sidecar_runs_beside_the_apps_and_is_stopped_after_them(start):
@@ -234,11 +243,11 @@ async def test_a_pod_that_is_stopped_has_ended_as_its_processes_did(start):
     await until(lambda: run.printed["c"].text == "up\n")
     assert not run.run.has_ended
 
-    await run.run.stop(10)
+    await run.stop(10)
 
     assert run.node.said == ["create c", "c exited 0", "finish Succeeded"]
     assert run.run.has_ended
-    await run.run.stop(0)
+    await run.stop(0)
     assert run.node.said[-1] == "finish Succeeded"
     assert len(run.node.said) == 3
 
@@ -247,7 +256,7 @@ async def test_a_process_that_does_not_listen_is_killed_when_its_time_is_over(st
     run = start(shell("c", "trap '' TERM; echo up; sleep 60 & wait; wait"))
     await until(lambda: run.printed["c"].text == "up\n")
 
-    await run.run.stop(0.05)
+    await run.stop(0.05)
 
     assert run.node.said == ["create c", "c exited 137", "finish Failed"]
 
@@ -258,7 +267,7 @@ async def test_a_pod_that_is_stopped_before_a_container_began_has_failed(start):
     run.run.start()
     await until(lambda: run.node.said)
 
-    await run.run.stop(0)
+    await run.stop(0)
 
     assert run.node.said == ["create c", "finish Failed"]
 
@@ -267,7 +276,7 @@ async def test_a_container_without_a_command_runs_without_a_process_until_its_po
     run = start(pod.Container("c"), init=[pod.Container("i")])
     await until(lambda: run.node.said == ["create i", "i exited 0", "create c"])
 
-    await run.run.stop(0)
+    await run.stop(0)
 
     assert run.node.said[3:] == ["c exited 0", "finish Succeeded"]
 
@@ -291,8 +300,31 @@ async def test_a_run_that_goes_on_ends_what_ran_without_it_and_leaves_what_had_e
     await until(lambda: "ran exited 0" in run.node.said)
 
     assert run.node.said == ["ran exited 137", "create ran", "ran exited 0"]
-    await run.run.stop(0)
+    await run.stop(0)
     assert run.node.said[3:] == ["idle exited 0", "finish Succeeded"]
+
+
+async def test_a_bug_ends_the_pod_and_its_processes_and_is_told_to_the_loop():
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+    run = Run(shell("c", "sleep 60"), shell("d", "exit 0"))
+    exited, bug = run.node.container_exited, RuntimeError("a bug")
+
+    def broken(admitted, name, code, message=""):
+        exited(admitted, name, code, message)
+        if name == "d":
+            raise bug
+
+    run.node.container_exited = broken
+    run.run.start()
+    await until(lambda: told)
+
+    assert isinstance(told[0], ExceptionGroup)
+    assert set(told[0].exceptions) == {bug}
+    assert run.node.said[-2:] == ["c exited 143", "finish Failed"] or run.node.said[-2:] == [
+        "c exited 137",
+        "finish Failed",
+    ]
 
 
 def test_a_pod_has_to_say_its_commands():

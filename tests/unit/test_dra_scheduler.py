@@ -179,18 +179,28 @@ def test_a_claim_of_a_template_is_made_once_and_is_the_pods_own(cluster):
     assert pod["spec"]["nodeName"] == "a"
 
 
-def test_several_templates_make_several_claims(cluster):
+def test_several_templates_make_several_claims_whatever_stands_between_them(cluster):
     template = {"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gem"}}]}}}
     cluster.make("resource.k8s.io/v1", "ResourceClaimTemplate", "template", "ns", spec=template)
-    cluster.pod("p", resourceClaims=[{"name": name, "resourceClaimTemplateName": "template"} for name in "ef"])
-    cluster.gems("a", "gem-1", "gem-2")
-
+    cluster.claim("named")
+    entries = [
+        {"name": "a", "resourceClaimName": "named"}, {"name": "b", "resourceClaimTemplateName": "missing"},
+        {"name": "e", "resourceClaimTemplateName": "template"}, {"name": "c", "resourceClaimName": "named"},
+        {"name": "f", "resourceClaimTemplateName": "template"},
+    ]  # fmt: skip
+    cluster.pod("p", resourceClaims=entries)
+    cluster.schedule("p")
+    cluster.gems("a", "gem-1", "gem-2", "gem-3")
     pod = cluster.schedule("p", "a")
 
     made = {status["name"]: status["resourceClaimName"] for status in pod["status"]["resourceClaimStatuses"]}
-    assert {
-        entry: cluster.status(name)["allocation"]["devices"]["results"][0]["device"] for entry, name in made.items()
-    } == {"e": "gem-1", "f": "gem-2"}
+    names = {"a": "named", **made}
+    assert list(names) == ["a", "e", "f"]
+    assert {entry: cluster.status(name)["allocation"]["devices"]["results"][0]["device"] for entry, name in made.items()} == {
+        "e": "gem-2", "f": "gem-3",
+    }  # fmt: skip
+    assert len(cluster.api.all("resourceclaims")) == 3
+    assert cluster.status("named")["reservedFor"] == [user(pod)], "though two entries name it"
 
 
 def limits(*, gem):

@@ -77,9 +77,8 @@ def _claims(objects: PodObjects, pod: Object) -> list[Object]:
         made[entry["name"]] = api.create(claim)["metadata"]["name"]
         statuses = [{"name": name, "resourceClaimName": claim_name} for name, claim_name in made.items()]
         pod = objects.set_status(pod, {"resourceClaimStatuses": statuses})
-    names = [
-        entry.get("resourceClaimName") or made.get(entry["name"]) for entry in pod["spec"].get("resourceClaims", [])
-    ]
+    entries = pod["spec"].get("resourceClaims", [])
+    names = dict.fromkeys(entry.get("resourceClaimName") or made.get(entry["name"]) for entry in entries)
     found = [api.find("resourceclaims", name, metadata["namespace"]) for name in names if name]
     return [claim for claim in found if claim is not None]
 
