@@ -263,6 +263,21 @@ async def test_a_container_that_exited_keeps_its_devices_and_a_pod_that_is_finis
     assert (running(admitted), admitted.phase, of.rings) == ([], Phase.SUCCEEDED, rings + 2)
 
 
+@pytest.mark.parametrize(
+    ("exit_code", "message", "reason"),
+    [(0, "", "Completed"), (1, "", "Error"), (137, "", "Error"), (128, "no such command", "StartError")],
+)
+async def test_how_a_container_ended_is_noted_where_it_is_known(of, exit_code, message, reason):
+    admitted = await of.workers.admit(pod.simple("p"))
+    status = await of.workers.start_container(admitted)
+    of.workers.container_exited(admitted, "main")
+    assert (status.ended, status.is_running) == (None, False)
+
+    of.workers.container_exited(admitted, "main", exit_code, message)
+
+    assert (status.ended.exit_code, status.ended.message, status.ended.reason) == (exit_code, message, reason)
+
+
 async def test_of_a_pod_that_was_removed_nothing_is_known(of):
     admitted, other = await of.workers.admit(SPEC), await of.workers.admit(pod.simple("other"))
     assert of.workers.active_uids() == {SPEC.uid, other.uid}
