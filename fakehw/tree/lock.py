@@ -78,5 +78,5 @@ def _command(pid: str) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return ""
-    text = b" ".join(words).decode(errors="replace").strip()
+    text = layout.one_line(b" ".join(words).decode(errors="replace"))
     return f" ({text[:_SHOWN_CHARACTERS]})" if text else ""

@@ -160,6 +160,11 @@ NOBODY = "a process that is not seen from here"
         ("1: FLOCK  ADVISORY  WRITE 77 00:1f:{inode} 0 EOF", b"fakehw\0build\0\0", "process 77 (fakehw build)"),
         ("1: FLOCK  ADVISORY  WRITE 77 00:1f:{inode} 0 EOF", b"x" * 61, f"process 77 ({'x' * 60})"),
         ("1: FLOCK  ADVISORY  WRITE 77 00:1f:{inode} 0 EOF", b"\xff", "process 77 (\ufffd)"),
+        (
+            "1: FLOCK  ADVISORY  WRITE 77 00:1f:{inode} 0 EOF",
+            b"python\0-c\0\nimport x\n\x1b[1m",
+            "process 77 (python -c import x [1m)",
+        ),
         ("1: FLOCK  ADVISORY  WRITE 77 00:1f:{inode} 0 EOF", b"", "process 77"),
         ("1: FLOCK  ADVISORY  WRITE 77 00:1f:{inode} 0 EOF", None, "process 77"),
         (
