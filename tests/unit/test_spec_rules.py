@@ -166,6 +166,10 @@ def users(*of_nodes: str) -> list[tuple[str, str]]:
     ("of_nodes", "expected"),
     [
         ([user(None, "gpu")], [("nodes.n0.classes.gpu", NO_RESOURCE)]),
+        (
+            [user(None, "gpu"), user(None, "dev1"), user(None, "npu")],
+            [("nodes.n0.classes.gpu", NO_RESOURCE), ("nodes.n2.classes.npu", NO_RESOURCE)],
+        ),
         ([user(None, "dev1"), user(None, "dev1")], []),
         ([user("a", "dev1"), user("b", "dev01")], []),
         (
@@ -201,6 +205,12 @@ def users(*of_nodes: str) -> list[tuple[str, str]]:
 )  # fmt: skip  # a case a row
 def test_a_pod_can_tell_which_device_is_of_which_resource(of_nodes: list[str], expected: list[tuple[str, str]]) -> None:
     assert users(*of_nodes) == expected
+
+
+def test_every_class_is_looked_at_after_one_that_is_right() -> None:
+    classes = "{classes: {dev1: {}, gpu: {resource: %s}, npu: {resource: %s}, dev2: {}}}"
+    text = f"nodes: {{a: {classes % ('x.y/a', 'x.y/a')}, b: {classes % ('x.y/b', 'x.y/b')}}}"
+    assert [path for path, _ in of(text)] == ["nodes.b.classes.gpu.resource", "nodes.b.classes.npu.resource"]
 
 
 def test_a_domain_makes_the_resource_of_a_class_that_names_none() -> None:

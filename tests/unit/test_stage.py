@@ -248,6 +248,28 @@ def test_a_move_takes_place_of_whatever_is_there(root: Path) -> None:
     assert sorted(path.name for path in (root / ".fakehw").iterdir()) == ["lock"]
 
 
+def test_a_link_that_was_replaced_is_a_link_again_when_a_later_move_fails(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "n/gpu/1/model").symlink_to("health")
+    real = os.replace
+
+    def failing(source: str, target: str, **where: int) -> None:
+        if target == "health":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target, **where)
+
+    with writing(root) as writer:
+        writer.set_value(ONE, "model", "X")
+        writer.set_value(ONE, "health", "unhealthy")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", failing)
+            with pytest.raises(OSError, match="No space left"):
+                writer.commit()
+    assert (root / "n/gpu/1/model").readlink() == Path("health")
+    assert (root / "n/gpu/1/health").read_text() == "healthy\n"
+
+
 OF_ONE_PLACE = ["EACCES", "EPERM", "EBUSY", "EXDEV", "ENOENT", "ENOTDIR", "ELOOP", "ENOTEMPTY"]
 
 
