@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -407,6 +408,49 @@ def test_what_was_pulled_out_comes_back_as_it_was(tree: FakeTree) -> None:
         assert content(tree) == before
         assert sorted(path.name for path in (tree.root / ".fakehw").iterdir()) == ["applied.json", "lock"]
         assert tree.plug(what) == []
+
+
+def test_what_is_pulled_out_bit_by_bit_is_kept_in_one_place_at_once(tree: FakeTree) -> None:
+    tree.unplug("n/dev1/1")
+    tree.unplug("n")
+    assert sorted(path.name for path in (tree.root / ".fakehw").iterdir()) == ["applied.json", "lock", "unplugged"]
+    kept = tree.root / ".fakehw/unplugged/n/dev1"
+    assert sorted(path.name for path in kept.iterdir()) == ["1", "2", "resource"]
+
+
+def test_a_damaged_memory_is_nobodys_host(tree: FakeTree) -> None:
+    (tree.root / ".fakehw/applied.json").write_text("{")
+    assert tree.build(spec(1, host="h", only="h"), reset=True, may_narrow=False).counts()["added"] == 1
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_no_call_leaves_a_descriptor(tree: FakeTree, is_refused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def descriptors() -> set[str]:
+        return set(os.listdir("/proc/self/fd"))  # noqa: PTH208  # names
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    calls: list[Callable[[], object]] = [
+        tree.read,
+        tree.listed,
+        lambda: tree.build(spec(3, attributes={"a": "1"})),
+        lambda: tree.set_health("n", "unhealthy"),
+        lambda: tree.unplug(["n/dev1/1", "n/dev1/2"]),
+        lambda: tree.plug("n"),
+        lambda: tree.build(spec(2), reset=True),
+    ]
+    if is_refused:
+        for name in ("replace", "rename"):
+            monkeypatch.setattr(os, name, refuse)
+    before = descriptors()
+    for number, call in enumerate(calls):
+        if is_refused and number > 1:
+            with contextlib.suppress(TreeError):
+                call()
+        else:
+            call()
+        assert descriptors() == before, number
 
 
 def test_what_is_not_there_is_not_pulled_out_and_all_stays(tree: FakeTree) -> None:
