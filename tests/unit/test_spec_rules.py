@@ -285,6 +285,7 @@ def plain(nodes: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         ("n" * 54, {"count": 1, "devices": {"100": {}}}, None),
         ("n" * 55, {"count": 1, "devices": {"100": {}}}, f"{'n' * 55}-dev1-100"),
         ("n" * 59, {"count": 0}, None),
+        ("n" * 57, {"count": 1_000_001}, None),  # the schema tells, and counts as none
         ("n" * 57, {"count": 0, "devices": {"1": {}}}, f"{'n' * 57}-dev1-1"),
         ("n" * 54 + "[9-10]", {"count": 1}, None),
         ("n" * 55 + "[9-10]", {"count": 1}, f"{'n' * 55}10-dev1-1"),
