@@ -118,6 +118,7 @@ class Kernel:
         self.queue: list[tuple[int, int, int, str]] = []
         self.asked: list[float | None] = []
         self.fails: OSError | None = None
+        self.removed: list[int] = []
 
     def read(self, timeout: float | None = None) -> list[tuple[int, int, int, str]]:
         self.asked.append(timeout)
@@ -128,6 +129,11 @@ class Kernel:
         if self.fails is not None:
             raise self.fails
         return int(path)
+
+    def rm_watch(self, wd: int) -> None:
+        self.removed.append(wd)
+        if self.fails is not None:
+            raise self.fails
 
     def close(self) -> None:
         pass
@@ -154,6 +160,18 @@ def test_events_that_were_lost_are_told_and_those_of_nobody_are_not(kernel: Kern
         ]
         assert watch.events() == [Event("A", "x", 0x100), Event(None, "", 0x4000), Event("A", "y", 0x100)]
         assert kernel.asked == [0], "without waiting"
+
+
+def test_the_kernel_watches_no_longer_what_nobody_wants_to_hear_of(kernel: Kernel) -> None:
+    with Watch[str]() as watch:
+        watch.add("7", "A")
+        watch.add("8", "B")
+        watch.remove(7, "B")
+        assert kernel.removed == []
+        watch.remove(7, "A")
+        kernel.fails = OSError(errno.EINVAL, "Invalid argument")
+        watch.remove(8, "B")  # it has gone with its directory
+        assert kernel.removed == [7, 8]
 
 
 LIMITS = [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM]
@@ -205,8 +223,9 @@ async def test_a_wait_ends_with_an_event_or_with_its_time(tmp_path: Path) -> Non
         done, _ = await asyncio.wait([waiting], timeout=0.01)
         assert not done, "nothing has happened yet"
         (tmp_path / "x").mkdir()
-        async with asyncio.timeout(DEADLINE_S):
-            await waiting
+        done, _ = await asyncio.wait([waiting], timeout=DEADLINE_S)
+        waiting.cancel()
+        assert done, "an event ends a wait"
         async with asyncio.timeout(DEADLINE_S):
             await watch.wait()  # what was not fetched ends the next one too
         assert [event.name for event in watch.events()] == ["x"]

@@ -337,6 +337,19 @@ def test_changes_of_one_device_are_one_line_and_one_of_the_count() -> None:
     )
 
 
+def test_of_a_class_that_stays_what_its_spec_brought_goes_and_what_a_person_added_stays() -> None:
+    actual = found(device(), device(), FoundDevice({"health": "x"}, None, ("notes",)), device())
+    assert whole(make_plan(spec(1), applied=[spec(3)], actual=actual)) == (
+        [
+            ("removed", "/n/dev1/2"),
+            ("kept", "/n/dev1/3", "(notes in it is by hand)"),
+            ("kept", "/n/dev1/4", "(added by hand)"),
+        ],
+        [],
+        counts(removed=1, unchanged=3),
+    )
+
+
 def test_a_value_is_shown_on_one_line_of_at_most_sixty_letters() -> None:
     actual = found(FoundDevice({"health": "sick\n\x1b" + "x" * 100, "a": "one\ntwo"}))
     plan = make_plan(spec(attributes={"a": "1"}), applied=(), actual=actual)
