@@ -181,3 +181,11 @@ async def grpc_ended(before: Iterable[asyncio.Task[object]]) -> None:
 
 def _is_python(task: asyncio.Task[object]) -> bool:
     return isinstance(task.get_coro(), types.CoroutineType)
+
+
+def has_ended(pid: int) -> bool:
+    """Tell whether a process has ended, be it that nobody has asked for its exit code yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

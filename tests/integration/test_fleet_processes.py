@@ -28,7 +28,7 @@ from fakehw_fleet.summary import ResourceSum, Summary
 from fakekubelet.apiserver.server import ApiServer
 from kubeapi import kubeconfig
 from tests.integration.test_fleet_cluster import GPU, allocated, extended, pod, running, topology, until
-from tests.running import DEADLINE_S, commands_with
+from tests.running import DEADLINE_S, commands_with, has_ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -161,7 +161,7 @@ async def test_no_process_outlives_a_fleet_that_is_killed_and_another_number_of_
     await killed.communicate()
     again = await up()
     try:
-        assert not Path(f"/proc/{pid}").exists()
+        assert has_ended(pid)
         await until(api, lambda: output.read_text().count("\n") == 2)
         assert [node["metadata"]["uid"] for node in api.all("nodes")] == uids
     finally:

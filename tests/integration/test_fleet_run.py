@@ -20,7 +20,7 @@ from fakekubelet.apiserver.server import ApiServer
 from fakekubelet.kubelet.pod_status import AdmittedPod, ContainerStatus, Ended, Phase
 from tests.integration.test_fleet_cluster import allocated, fleet, running, status, until
 from tests.integration.test_fleet_cluster import pod as made
-from tests.running import DEADLINE_S
+from tests.running import DEADLINE_S, has_ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -69,13 +69,7 @@ async def phase(api: ApiServer, name: str, expected: str) -> None:
 
 
 async def gone(api: ApiServer, pid: int) -> None:
-    def is_gone() -> bool:
-        try:
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        except OSError:
-            return True
-
-    await until(api, is_gone)
+    await until(api, lambda: has_ended(pid))
 
 
 def events(api: ApiServer, reason: str) -> list[str]:
@@ -297,7 +291,7 @@ async def test_processes_of_a_fleet_that_is_killed_are_gone_before_the_next_one_
     killed.kill()
     again = await up()
     try:
-        assert not Path(f"/proc/{pid}").exists()
+        assert has_ended(pid)
         await until(api, lambda: container(api, "p").get("restartCount") == 1)
     finally:
         again.send_signal(signal.SIGINT)
