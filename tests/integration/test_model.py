@@ -118,9 +118,13 @@ class World:
             if resource in wanted:
                 if streams != 1 or not history or dict(history[-1].devices) != wanted[resource]:
                     return False
-            elif streams or self.kubelet.allocatable.get(resource):
-                return False
+            elif self.registered_last(resource) != "stub.sock" and (streams or self.kubelet.allocatable.get(resource)):
+                return False  # what another plugin leaves in a kubelet that took it for us (REG-13, REG-14), nobody can mend
         return True
+
+    def registered_last(self, resource: str) -> str:
+        """Return the endpoint of whoever registered a resource last; empty: nobody has."""
+        return next((one.endpoint for one in reversed(self.kubelet.registrations) if one.resource_name == resource), "")
 
     async def settle(self) -> None:
         try:
@@ -298,12 +302,9 @@ class Model(RuleBasedStateMachine):
         # (contract REG-13), so that devices of a class that is removed just then stay with it, with no plugin to tell it.
         self.run(self.world.settle())
         if resource in reading.read(self.root, host=HOST):
-            ours_is_last = lambda: self.registered_last(resource) != "stub.sock"  # noqa: E731  # too long in its place
+            ours_is_last = lambda: self.world.registered_last(resource) != "stub.sock"  # noqa: E731  # too long in its place
             self.run(self.world.kubelet.wait_for(ours_is_last, timeout=DEADLINE_S))
             self.run(self.world.settle())
-
-    def registered_last(self, resource: str) -> str:
-        return [one.endpoint for one in self.world.kubelet.registrations if one.resource_name == resource][-1]
 
     @rule()
     def restart_kubelet(self) -> None:
