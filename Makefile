@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 unexport NODE_NAME $(filter FAKEHW_%,$(.VARIABLES))
 
 .DEFAULT_GOAL := help
-.PHONY: bench scale help setup demo test test-faults test-wheel lint fmt proto verify-proto lock clean-venv reference pictures manifests \
+.PHONY: bench scale help setup demo test test-lengthy test-faults test-wheel lint fmt proto verify-proto lock clean-venv reference pictures manifests \
 	cluster build start status pods break mend stop clean e2e fidelity kubernetes-row image-size verify-image \
 	faults soak fuzz mutants audit sbom
 
@@ -28,6 +28,9 @@ setup: $(VENV)/.dev ## Make the virtual environment with everything for developm
 
 test: $(VENV)/.dev ## Run all tests but those that need a cluster (TESTS="path -k word" for some, WORKERS=0 for one process)
 	$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),$(if $(TESTS),0,auto)) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+test-lengthy: $(VENV)/.dev ## Test what takes long: manifests rendered in all ways, the pages' samples, fleets as processes
+	$(BIN)/python -m pytest -m lengthy --numprocesses auto --maxprocesses 8 --dist loadfile tests/integration tests/e2e
 
 test-faults: $(VENV)/.dev ## Play every fault of `make faults` once, but those that take long
 	$(BIN)/python -m pytest -m played --numprocesses 3 --dist load tests/integration/test_faults_played.py

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.lengthy
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "testing-your-plugin.md"
 BIN = Path(sys.executable).parent

@@ -33,7 +33,10 @@ metadata: {name: fakehw-paths, annotations: {config.kubernetes.io/local-config: 
 data: {tree: /var/lib/fakehw, kubelet: /data/kubelet}
 """
 
-pytestmark = pytest.mark.skipif(not deployment.have_kubectl(), reason="kubectl renders overlays, and is missing")
+pytestmark = [
+    pytest.mark.lengthy,
+    pytest.mark.skipif(not deployment.have_kubectl(), reason="kubectl renders overlays, and is missing"),
+]
 
 
 @contextlib.contextmanager

@@ -33,6 +33,8 @@ from tests.running import DEADLINE_S, commands_with, has_ended
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytestmark = pytest.mark.lengthy
+
 
 @pytest.fixture
 async def api() -> AsyncIterator[ApiServer]:

@@ -25,6 +25,8 @@ from tests.running import DEADLINE_S, has_ended
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytestmark = pytest.mark.lengthy
+
 RUNS = Options(status_every_s=None, runs=True)
 KILLED = 128 + signal.SIGKILL
 STAYS = "echo up; sleep 1000 & wait"

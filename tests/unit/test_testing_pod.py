@@ -61,7 +61,7 @@ MALFORMED = [
     ("[1, 2]", "must be a mapping"),
     ("a: [", "not YAML"),
     ("a: 2001-99-99", "not YAML"),
-    ("[" * 1000, "too deeply nested"),
+    ("[" * 2500, "too deeply nested"),
     ("{kind: List, items: {a: b}}", "List: items must be a list"),
     ("&a {kind: List, items: [*a]}", "a List must not hold lists"),
     ("{kind: Pod, metadata: []}", "metadata must be a mapping, not []"),
