@@ -31,6 +31,12 @@ FIRST, SECOND = (f"0000{index}-{DRIVER}-{NODE}" for index in (0, 1))
 RIVAL = f"{NODE}-{DRIVER}-x7k2p"
 
 
+@pytest.fixture(autouse=True)
+def _nobody_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at many devices as soon as at few, but where a test is about that."""
+    monkeypatch.setattr(publisher, "GIVE_WAY_S", 0)
+
+
 def conflict() -> errors.ConflictError:
     return errors.ConflictError(409, "Conflict", "it has changed")
 
@@ -577,6 +583,22 @@ async def test_whoever_tells_the_kubelet_of_health_comes_before_the_slices() -> 
         await asyncio.wait(streams)
 
     assert [call[0] for call in scene.server.calls] == ["health"] * 20 + ["update"]
+
+
+@pytest.mark.parametrize(("devices", "waited_s"), [(16, 0.0), (17, 0.001)])
+@timeless
+async def test_a_look_at_many_devices_gives_health_streams_a_millisecond(
+    monkeypatch: pytest.MonkeyPatch, devices: int, waited_s: float
+) -> None:
+    monkeypatch.setattr(publisher, "GIVE_WAY_S", 0.001)
+    scene = Scene(devices)
+    async with running(scene.publisher.run()):
+        await scene.published()
+        began = elapsed()
+        scene.flip()
+        await until(lambda: bool(scene.server.calls))
+
+    assert round(elapsed() - began, 6) == waited_s
 
 
 @timeless

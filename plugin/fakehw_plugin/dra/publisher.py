@@ -36,6 +36,10 @@ FIRST_PAUSE_S: Final = 0.05
 REFUSED_PAUSE_S: Final = 30.0
 """Before what the server refused (and will again, unless the pool changes) is sent once more."""
 
+FEW: Final = 16
+GIVE_WAY_S: Final = 0.001
+"""How long health streams go before slices of more devices than that."""
+
 QUARREL_S: Final = 60.0
 """Changes by others within this time count as a quarrel, in which we answer ever more slowly."""
 
@@ -100,7 +104,9 @@ class Publisher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(0)  # the health streams first, which were woken with us and have less to do
+            # The health streams first, which were woken with us and have less to do: a look at many devices takes as
+            # long as their message does.
+            await asyncio.sleep(GIVE_WAY_S if len(self._pool.devices) > FEW else 0)
             if not self._follow.is_synced:
                 continue
             self._tell.rivals(self._stored.rivals())
