@@ -58,8 +58,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes for every core and one more: most of the time a test waits for sockets, events and other processes."""
-    return 2 * len(os.sched_getaffinity(0)) + 1
+    """Two processes for every core: many tests wait for sockets, events and others; one more costs what it collects."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 FIRST = (

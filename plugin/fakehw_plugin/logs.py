@@ -147,14 +147,16 @@ def configure(*, level: str = "info", format_: str = "auto", stream: TextIO | No
     with contextlib.nullcontext() if console else _without_rich():
         import structlog
 
-    processors: list[Processor] = [
-        structlog.processors.add_log_level,
-        structlog.processors.MaybeTimeStamper(fmt="iso"),
-        _without_control_characters,
-        structlog.dev.ConsoleRenderer(colors=out.isatty() and not os.environ.get("NO_COLOR")),
-    ]
+    processors: list[Processor] = [_json_renderer()]
+    if console:
+        processors = [
+            structlog.processors.add_log_level,
+            structlog.processors.MaybeTimeStamper(fmt="iso"),
+            _without_control_characters,
+            structlog.dev.ConsoleRenderer(colors=out.isatty() and not os.environ.get("NO_COLOR")),
+        ]
     structlog.configure(
-        processors=processors if console else [_json_renderer()],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=out),  # type: ignore[arg-type]  # it wants write and flush
         cache_logger_on_first_use=True,

@@ -5,7 +5,7 @@ It should be registered as soon as it can. All that is done for that is named he
 - `cli` imports nothing but the configuration, so that `--help` and a bad flag are answered at once;
 - structlog loads after the first registration: the lines wait, with their times (`logs.defer`);
 - so do metrics, the web server, protobuf, the kubelet's messages and all that answers its calls (`deviceplugin.load`),
-  in a thread that gives way to the loop at once (`LOADING_SWITCH_S`);
+  in a thread that gives way to the loop at once (`LOADING_SWITCH_S`) and after each module (`LOADING_PAUSE_S`);
 - Register and the list of devices are encoded by hand (`deviceplugin.wire`), so that protobuf can wait;
 - the garbage collector is off until all is loaded: it would look through the same modules again and again. What is
   there then is frozen, because it stays;

@@ -23,6 +23,8 @@ from tests.running import DEADLINE_S, listed, running_fakehw
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.lengthy
+
 SEED = Path(__file__).parents[2] / "deploy" / "base" / "topology.yaml"
 RESOURCES = [f"myplugin.io/mydevice-{number}" for number in (1, 2, 3)]
 

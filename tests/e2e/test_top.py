@@ -27,6 +27,8 @@ from tests.running import DEADLINE_S, listed, running_daemon
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+pytestmark = pytest.mark.lengthy
+
 REPOSITORY = Path(__file__).parents[2]
 R3 = "myplugin.io/mydevice-3"
 COLUMNS, LINES = 120, 30

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from fakekubelet.apiserver.server import ApiServer
+
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
@@ -24,6 +26,20 @@ def tmp_path() -> Iterator[Path]:
 
 @pytest.fixture
 def short_dir(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    from fakekubelet.apiserver.server import ApiServer  # an extra, which most tests do not need
+
+    async with ApiServer("1.36") as server:
+        yield server
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Where a fleet has its tree, its state and whatever it is asked to write."""
     return tmp_path
 
 

@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import csv
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -28,23 +26,12 @@ from kubeapi import errors, kubeconfig
 from tests.running import DEADLINE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
+
+pytestmark = pytest.mark.lengthy
 
 GPU = "a.b/gpu"
 AT_ONCE = Options(status_every_s=None)
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[ApiServer]:
-    async with ApiServer("1.36") as server:
-        yield server
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="flt-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
 
 
 def topology(nodes: int = 2) -> Any:

@@ -21,14 +21,10 @@ from tests.integration.test_fleet_cluster import status, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+pytestmark = pytest.mark.lengthy
+
 DRIVER = "gpu.fleet.example"
 CLAIMS = "resource.k8s.io/v1"
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[ApiServer]:
-    async with ApiServer("1.36") as server:
-        yield server
 
 
 @pytest.fixture

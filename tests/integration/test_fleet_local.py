@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator
 
+pytestmark = pytest.mark.lengthy
+
 GPU, NIC = "a.b/gpu", "a.b/nic"
 
 

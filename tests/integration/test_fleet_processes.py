@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,22 +29,9 @@ from tests.integration.test_fleet_cluster import GPU, allocated, extended, pod, 
 from tests.running import DEADLINE_S, commands_with, has_ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 pytestmark = pytest.mark.lengthy
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[ApiServer]:
-    async with ApiServer("1.36") as server:
-        yield server
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="flp-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
 
 
 @contextlib.asynccontextmanager

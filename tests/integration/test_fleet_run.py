@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,26 +21,13 @@ from tests.integration.test_fleet_cluster import pod as made
 from tests.running import DEADLINE_S, has_ended
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    pass
 
 pytestmark = pytest.mark.lengthy
 
 RUNS = Options(status_every_s=None, runs=True)
 KILLED = 128 + signal.SIGKILL
 STAYS = "echo up; sleep 1000 & wait"
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[ApiServer]:
-    async with ApiServer("1.36") as server:
-        yield server
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="flr-", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
 
 
 def pod(

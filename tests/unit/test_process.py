@@ -72,6 +72,29 @@ def test_a_finder_of_libraries_is_there_for_everybody_else() -> None:
     assert run(code).strip() == "True"
 
 
+def test_the_thread_that_loads_sleeps_before_each_module_and_only_that_thread_and_only_then() -> None:
+    """A kubelet's restart in that time took three times as long."""
+    code = """
+import sys, threading, types
+from fakehw_plugin import logs, process
+logs.defer(level="info", format_="json")
+slept = []
+process.time = types.SimpleNamespace(sleep=lambda seconds: slept.append((threading.current_thread().name, seconds)))
+finders, before = list(sys.meta_path), len(sys.modules)
+config = types.SimpleNamespace(pod_resources=None, http=("127.0.0.1", 0))
+thread = threading.Thread(target=process._load_the_rest, args=(config,), name="loading")
+thread.start()
+thread.join()
+loaded = len(sys.modules) - before
+with process._pausing():
+    other = threading.Thread(target=__import__, args=("colorsys",))
+    other.start()
+    other.join()
+print(set(slept), len(slept) > 50, loaded / 2 < len(slept) <= 2 * loaded, sys.meta_path == finders, "colorsys" in sys.modules)
+"""
+    assert run(code).strip() == "{('loading', 0.001)} True True True True"
+
+
 async def test_loading_waits_for_descriptors_and_for_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Crashed for want of them, the plugin would lose its registrations."""
     monkeypatch.setattr(process, "LOAD_RETRY_S", 0.0)
