@@ -86,8 +86,7 @@ def choose(
     aligned, unaligned, without_topology = split(available)
     if needed < len(aligned):
         preferred = yield Question(frozenset(aligned | taken), frozenset(taken), required)
-        if fill_from(aligned & set(preferred)) or fill_from(aligned):
-            return frozenset(taken)
+        fill_from(aligned & set(preferred))
     if fill_from(aligned):
         return frozenset(taken)
     preferred = yield Question(available | taken, frozenset(taken), required)
