@@ -45,6 +45,8 @@ def command(*arguments: str, root: Path) -> str:
 class NoWatch:
     """Of a tree that is read once: to give a watch back takes the kernel longer than all the rest."""
 
+    exhausted = "nothing is watched"
+
     def open(self) -> None: ...
 
     def add(self, path: str, target: Any) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from fakehw_plugin.device import Device, Health
 from fakehw_plugin.tree import entries, scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from pyfakefs.fake_filesystem import FakeFilesystem
 
@@ -24,15 +25,19 @@ R1, R2, R3 = (f"myplugin.io/mydevice-{number}" for number in (1, 2, 3))
 class Watches:
     """Remembers what is watched, by path, so that a test can tell an event of it."""
 
-    exhausted = None
+    exhausted: str | None = None
 
     def __init__(self) -> None:
         self.targets: dict[str, entries.Entry] = {}
+        self.before_add: Callable[[str], bool] = lambda path: True
+        """Called with each path; False if it cannot be watched."""
 
     def open(self) -> None:
         pass
 
-    def add(self, path: str, target: entries.Entry) -> int:
+    def add(self, path: str, target: entries.Entry) -> int | None:
+        if not self.before_add(path):
+            return None
         self.targets[path] = target
         return len(self.targets)
 
@@ -189,6 +194,73 @@ def test_a_bad_resource_name_takes_only_its_own_class_down(seed: FakeFilesystem)
     assert [(entry["event"], entry["path"]) for entry in logs] == [("class_passed_over", "/fakehw/node2/dev2/resource")]
     assert R2 not in desk.scanner.offers
     assert len(desk.devices[R3]) == 3
+
+
+@pytest.mark.parametrize("can_be_watched", [True, False], ids=["the other one is watched", "nothing is watched"])
+def test_a_tree_put_in_the_place_of_the_one_being_read_is_read_next(can_be_watched: bool, seed: FakeFilesystem) -> None:
+    (ROOT.parent / "other/node2/dev2/7").mkdir(parents=True)
+    (ROOT.parent / "other/node2/dev2/7/health").write_text("healthy\n")
+    desk = Desk()
+    known = {resource: dict(devices) for resource, devices in desk.devices.items()}
+
+    def put_the_other_there(path: str) -> bool:
+        if path == str(ROOT):
+            ROOT.rename(ROOT.parent / "moved")
+            (ROOT.parent / "other").rename(ROOT)
+            desk.watches.before_add = lambda path: True
+            return can_be_watched
+        return True
+
+    desk.watches.before_add = put_the_other_there
+    assert desk.tell("", inotify.IGNORED), "the root's watch is lost, so that it is watched anew"
+    desk.scan()
+
+    assert desk.scanner.root_moved
+    assert desk.devices == known, "neither the old one's nodes nor the other's are taken for what stands there"
+    assert str(ROOT) not in desk.watches.targets, "or a later event would be taken for the old one's"
+    desk.scan()
+
+    assert not desk.scanner.root_moved
+    assert desk.health("node2-dev2-7", R2) is Health.HEALTHY
+    assert not desk.devices[R3]
+    desk.tell("node2/dev2/7/health", inotify.MODIFY, inotify.CLOSE_WRITE)
+
+
+def test_a_root_that_was_gone_for_the_moment_of_watching_is_read_and_looked_at_again(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    desk.tell("", inotify.IGNORED)
+    desk.watches.before_add = lambda path: path != str(ROOT)
+    desk.scan()
+
+    assert desk.scanner.root_moved
+    assert desk.scanner.is_present
+    assert len(desk.devices[R3]) == 3
+    desk.watches.before_add = lambda path: True
+    desk.scan()
+
+    assert not desk.scanner.root_moved
+
+
+def test_a_root_that_no_limit_lets_us_watch_has_not_moved(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    desk.tell("", inotify.IGNORED)
+    desk.watches.before_add = lambda path: False
+    desk.watches.exhausted = "No space left on device (ENOSPC)"
+    desk.scan()
+
+    assert not desk.scanner.root_moved
+
+
+def test_a_root_that_moves_and_is_gone_has_not_moved_any_more(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    desk.tell("", inotify.IGNORED)
+    desk.watches.before_add = lambda path: path != str(ROOT)
+    desk.scan()
+    shutil.rmtree(ROOT)
+    desk.scan()
+
+    assert not desk.scanner.root_moved
+    assert not desk.scanner.is_present
 
 
 def test_the_same_complaint_is_made_once(seed: FakeFilesystem) -> None:

@@ -81,7 +81,7 @@ class Scanner:
         self.scene = scene
         scene.made = (root, how)
         self.host = how["host"]
-        self.is_present, self.is_empty, self.is_orphaned = True, False, False
+        self.is_present, self.is_empty, self.is_orphaned, self.root_moved = True, False, False, False
         self.offers = {"an offer"}
         self.next_deadline: float | None = None
         self.starving: dict[str, StarvedError] = {}
@@ -228,6 +228,21 @@ async def test_a_tree_that_is_not_there_is_looked_for_four_times_a_second(monkey
     assert scene.scans() == [0, 0.25, 0.5, 0.75]
     assert scene.telemetry.rescans == {"start": 1, "root_changed": 3}
     assert lines == []
+
+
+@timeless
+async def test_a_tree_that_moved_while_it_was_read_is_read_again_four_times_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene(monkeypatch)
+    scene.scanner.root_moved = True
+    async with scene.run():
+        assert scene.pump.tree_is_present
+        await asyncio.sleep(0.6)
+        scene.scanner.root_moved = False
+        await asyncio.sleep(100)
+    assert scene.scans() == [0, 0.25, 0.5, 0.75]
+    assert scene.telemetry.rescans == {"start": 1, "root_changed": 3}
 
 
 @timeless

@@ -145,7 +145,7 @@ class Pump:
     def _next_scan(self) -> tuple[str, float | None]:
         """Return why and when everything is read next, if nothing happens; None for never."""
         causes = {"interval": self._reconcile_s} if self._reconcile_s else {}
-        if not self._scanner.is_present:
+        if not self._scanner.is_present or self._scanner.root_moved:
             causes["root_changed"] = MISSING_TREE_RETRY_S
         elif self._watch.exhausted or self._starved:
             causes["limits"] = RESCAN_WITHOUT_EVENTS_S

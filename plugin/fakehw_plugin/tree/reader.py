@@ -55,6 +55,8 @@ class TreeReader:
         """The root is there, is a directory and can be read."""
         self.is_orphaned = False
         """The root was deleted while it is mounted here: whatever is made in its place elsewhere is never seen."""
+        self.root_moved = False
+        """The root was moved while it was opened and watched: no event will tell what stands in its place now."""
         self.host: Final = host
         self._nodes = nodes
         self._domain = domain
@@ -87,20 +89,34 @@ class TreeReader:
             if self.is_orphaned:
                 yield from self._lose_root("deleted under its mount; only a restart finds another")
                 return
-            self.is_present = True
-            self._complaints.replace(root.path, {})
             status = os.fstat(fd)
             if root.identity != (identity := entries.identity_of(status, file_system=0)):
                 yield from self.known.drop_root()
                 root.identity, root.file_system = identity, status.st_dev
             if root.wd is None:
                 root.wd = self._watch.add(os.path.realpath(root.path), root)
+                is_root = self._is_root(identity)
+                self.root_moved = not is_root or (root.wd is None and self._watch.exhausted is None)
+                if not is_root:  # and the watch, if there is one, is another directory's
+                    self._watch.remove(root.wd, root)
+                    root.wd = None
+                    return
+            self.is_present = True
+            self._complaints.replace(root.path, {})
             yield from self._list(fd, root, root.nodes, self._examine_node)
         finally:
             os.close(fd)
 
+    def _is_root(self, identity: int) -> bool:
+        """Tell whether the directory that was opened stands there still."""
+        try:
+            status = os.stat(self.known.root.path)  # noqa: PTH116  # a Path for each look is slower
+        except OSError:
+            return False
+        return entries.identity_of(status, file_system=0) == identity
+
     def _lose_root(self, reason: str) -> Iterator[None]:
-        self.is_present = False
+        self.is_present = self.root_moved = False
         self._complaints.replace(self.known.root.path, {(self.known.root.path, "tree_not_ready"): reason})
         yield from self.known.drop_root()
 

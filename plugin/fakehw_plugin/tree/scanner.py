@@ -66,6 +66,11 @@ class Scanner:
         return self._reader.is_present
 
     @property
+    def root_moved(self) -> bool:
+        """Tell whether the root was moved while it was read, so that no event will tell what stands there now."""
+        return self._reader.root_moved
+
+    @property
     def is_orphaned(self) -> bool:
         """Tell whether the root was deleted while it is mounted here: only a restart finds another."""
         return self._reader.is_orphaned
