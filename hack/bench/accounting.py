@@ -13,6 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from fakehw_plugin import process
 from hack.bench import measures, subject
 
 if TYPE_CHECKING:
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 
 CALLS: Final = 400
 BARE: Final = "bare grpc.aio"
+AS_GRPCIO_COMES: Final = "the plugin without GRPC_EXPERIMENTS"
 
 
 def _without_line() -> None:
-    from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
+    from fakehw_plugin.deviceplugin.allocation_log import AllocationLog
 
-    def later(_: Callable[[], None]) -> None: ...
+    def tell_later(_: AllocationLog, __: object) -> None: ...
 
-    DevicePluginServicer._later = staticmethod(later)  # type: ignore[method-assign]  # that is the experiment
+    AllocationLog.tell_later = tell_later  # type: ignore[method-assign]  # that is the experiment
 
 
 def _without_looks() -> None:
@@ -47,6 +49,7 @@ def _constant() -> None:
 
 
 VARIANTS: Final[dict[str, Callable[[], None]]] = {
+    AS_GRPCIO_COMES: lambda: None,
     "the plugin": lambda: None,
     "without its log line": _without_line,
     "without line and lstats": _without_looks,
@@ -71,7 +74,10 @@ def main() -> int | str | None:
     with contextlib.ExitStack() as stack:
         served = {}
         for name in VARIANTS:
-            command = subject.OURS.replace("-m fakehw_plugin", f"-m hack.bench.accounting --serve '{name}'")
+            # Set here: by the time the plugin does it, this module has loaded gRPC.
+            experiments = "" if name == AS_GRPCIO_COMES else process.GRPC_EXPERIMENTS
+            served_as = subject.OURS.replace("-m fakehw_plugin", f"-m hack.bench.accounting --serve '{name}'")
+            command = f"env GRPC_EXPERIMENTS={experiments} {served_as}"
             served[name] = stack.enter_context(measures.served(command, stack.enter_context(subject.stage(8))))
         bare = stack.enter_context(measures.floor("bare", stack.enter_context(subject.stage(8))))
         time.sleep(1.5)  # until all has loaded what waits for the registration

@@ -4,6 +4,7 @@ PluginError
 ├── ConfigError          a flag or its environment twin: one line, exit 2
 ├── EndpointError        our socket could not be served: logged, tried again
 ├── RegistrationError    the kubelet refused or did not answer: logged, tried again
+├── RequestError         bytes that are no request of the kubelet's: a gRPC status to whoever sent them
 └── AllocationError      what the kubelet asks for cannot be given: a gRPC status to the kubelet
     ├── UnknownDeviceError     no such device in this resource
     └── UnhealthyDeviceError   the device is there and not healthy
@@ -36,6 +37,15 @@ class EndpointError(PluginError):
 
 class RegistrationError(PluginError):
     """The kubelet did not take the registration."""
+
+
+class RequestError(PluginError):
+    """Bytes that are not the `message` that a call takes; `error` says how that showed."""
+
+    def __init__(self, message: str, error: str) -> None:
+        super().__init__(f"not a {message}: {error}")
+        self.message = message
+        self.error = error
 
 
 class AllocationError(PluginError):

@@ -69,7 +69,7 @@ class Logger:
 
     def _log(self, level: str, event: str, values: dict[str, object]) -> None:
         if _waiting is not None:
-            _waiting.lines.append((level, event, {**self._bound, **values, "timestamp": time.time()}))
+            _waiting.lines.append((level, event, {"timestamp": time.time(), **self._bound, **values}))
             return
         getattr(_final or _current(), level)(event, **self._bound, **values)
 
@@ -93,11 +93,9 @@ def load() -> None:
     configure(level=_waiting.level, format_=_waiting.format)
     _final = _current().bind()
     lines, _waiting = _waiting.lines, None
-    import datetime  # later, like structlog
-
     for level, event, values in lines:
-        at = datetime.datetime.fromtimestamp(values.pop("timestamp"), datetime.UTC)
-        getattr(_final, level)(event, **values, timestamp=_iso(at))
+        at = values["timestamp"]
+        getattr(_final, level)(event, **{**values, "timestamp": timestamp(at) if isinstance(at, float) else at})
 
 
 def preload() -> None:
@@ -194,6 +192,13 @@ def _without_control_characters(_: object, __: str, values: MutableMapping[str, 
             escaped = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
             values[key] = "".join(escaped)
     return values
+
+
+def timestamp(at: float) -> str:
+    """Return what to log as `timestamp` for a line that is written later than at `at`, in seconds of time.time()."""
+    import datetime  # later, like structlog
+
+    return _iso(datetime.datetime.fromtimestamp(at, datetime.UTC))
 
 
 def lines_lost() -> int:

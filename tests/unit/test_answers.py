@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,16 @@ def test_a_device_that_is_given_out_again_may_have_another_variable():
     assert container(make_device(3)).envs == {"DEV_3_ID_0": "/node2/dev3/3"}
     assert container(make_device(3), make_device(2)).envs["DEV_3_ID_1"] == "/node2/dev3/3"
     assert container(make_device(3)).envs == {"DEV_3_ID_0": "/node2/dev3/3"}
+
+
+@pytest.mark.parametrize("count", [8, 9])
+def test_many_devices_are_answered_as_few_are_and_the_answer_for_few_is_kept(count):
+    devices = tuple(make_device(number) for number in range(count))
+    answer = answers.container(devices, host_root="/fakehw")
+
+    assert (answers.container(devices, host_root="/fakehw") is answer) is (count == 8)
+    assert container(*devices).envs == {f"DEV_3_ID_{number}": f"/node2/dev3/{number}" for number in range(count)}
+    assert container(*devices, host_root="/other").mounts[0].host_path == "/other/node2/dev3/0"
 
 
 def test_two_classes_of_one_resource_count_apart():

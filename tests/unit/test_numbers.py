@@ -95,6 +95,8 @@ NUMBERS = {
     "fakehw_plugin.device.MAX_ID_LENGTH": 63,
     "fakehw_plugin.device_metrics.MAX_DEVICES": 1000,
     "fakehw_plugin.device_metrics.MAX_ATTRIBUTES": 1000,
+    "fakehw_plugin.deviceplugin.allocation_log.MAX_TOLD": 64,
+    "fakehw_plugin.deviceplugin.answers.MAX_KEPT": 8,
     "fakehw_plugin.deviceplugin.directory._FIRST_RETRY_S": 0.001,
     "fakehw_plugin.deviceplugin.directory._LAST_RETRY_S": 1.0,
     "fakehw_plugin.deviceplugin.neighbours.FIRST_LOOK_S": 1.0,
@@ -106,7 +108,8 @@ NUMBERS = {
     "fakehw_plugin.deviceplugin.plugin.FILES_OF_A_RESOURCE": 6,
     "fakehw_plugin.deviceplugin.plugin.RESERVED_FILES": 160,
     "fakehw_plugin.deviceplugin.plugin.MAX_RESOURCES": 10_000,
-    "fakehw_plugin.deviceplugin.servicer.MAX_TOLD": 64,
+    "fakehw_plugin.deviceplugin.requests.MAX_KEPT_BYTES": 256,
+    "fakehw_plugin.deviceplugin.servicer._AT_ONCE": 16,
     "fakehw_plugin.devices.pump.EMPTY_TREE_RETRY_S": 1.0,
     "fakehw_plugin.devices.retention.RELEASE_STEP": 1000,
     "fakehw_plugin.devices.telemetry.LATENCY_BUCKETS_S": (

@@ -194,6 +194,7 @@ def test_a_process_is_set_up_before_it_serves_and_its_lines_are_written_at_the_e
 ) -> None:
     noted: list[Any] = []
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    monkeypatch.delenv("GRPC_EXPERIMENTS", raising=False)
     monkeypatch.setattr(process, "raise_open_files", lambda: noted.append("files"))
     monkeypatch.setattr(logs, "defer", lambda **how: noted.append(how))
     monkeypatch.setattr(logs, "load", lambda: noted.append("logs"))
@@ -209,6 +210,7 @@ def test_a_process_is_set_up_before_it_serves_and_its_lines_are_written_at_the_e
         process.run("config", log_level="debug", log_format="json")  # type: ignore[arg-type]  # only handed on
     assert noted == ["files", {"level": "debug", "format_": "json"}, "disable", "config", "enable", "logs"]
     assert os.environ["GRPC_VERBOSITY"] == "NONE"
+    assert os.environ["GRPC_EXPERIMENTS"] == "-event_engine_listener"
     assert gc.isenabled()
 
 

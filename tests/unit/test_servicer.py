@@ -80,7 +80,7 @@ async def test_a_device_that_is_named_again_and_again_is_given_once(
 
     assert dict(answer.envs) == {"DEV_3_ID_0": "/node2/dev3/1", "DEV_3_ID_1": "/node2/dev3/2"}
     assert [mount.container_path for mount in answer.mounts] == ["/node2/dev3/1", "/node2/dev3/2"]
-    assert given == [["node2-dev3-1", "node2-dev3-2"]]
+    assert given == [("node2-dev3-1", "node2-dev3-2")]
     assert looks == 2
 
 
@@ -102,7 +102,7 @@ async def test_a_line_of_the_log_does_not_name_ten_thousand_devices(
     asked = make_servicer(tmp_path, [make_device(number) for number in range(1000)])
     with capture_logs() as logs:
         await asked.allocate(allocate_request([f"node2-dev3-{number}" for number in range(1000)]), Context())  # type: ignore[arg-type]
-        await asyncio.sleep(0)
+        asked.close()
 
     (entry,) = [entry for entry in logs if entry["event"] == "allocated"]
     assert len(entry["device_ids"]) == 64
@@ -113,7 +113,6 @@ async def test_others_run_while_very_many_devices_are_allocated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(servicer.descent, "is_real_device", lambda *_: True)
-    monkeypatch.setattr(servicer.slices, "SLICE_S", -1.0)
     asked = make_servicer(tmp_path, [make_device(number) for number in range(100)])
     turns = 0
 
@@ -126,7 +125,7 @@ async def test_others_run_while_very_many_devices_are_allocated(
     task = asyncio.create_task(others())
     await asked.allocate(allocate_request([f"node2-dev3-{number}" for number in range(100)]), Context())  # type: ignore[arg-type]
     task.cancel()
-    assert turns >= 100
+    assert turns >= 100 // 16
 
 
 async def prefer(asked: servicer.DevicePluginServicer, available: list[str], must: list[str], size: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
+from unittest.mock import ANY
 
 import grpc
 import pytest
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from fakehw_plugin import logs
 from fakehw_plugin.device import Health
+from fakehw_plugin.deviceplugin import allocation_log
 from fakehw_plugin.deviceplugin import servicer as servicer_module
 from fakehw_plugin.deviceplugin.device_list import DeviceList
 from fakehw_plugin.deviceplugin.servicer import DevicePluginServicer
@@ -162,8 +164,9 @@ async def test_each_container_gets_its_own_and_all_is_noted(monkeypatch: pytest.
     scene = Scene(monkeypatch)
     with capture_logs() as lines:
         answer = await scene.allocate(["node2-dev3-1", "node2-dev3-1"], ["node2-dev3-2"], [])
-        assert lines == [], "a line comes after the answer"
-        await settled()
+        await asyncio.sleep(0.009)
+        assert lines == [], "a line comes after the answer, with those of others"
+        await asyncio.sleep(0.001)
 
     expected = pluginapi.AllocateResponse()
     for number in (1, 2):
@@ -177,7 +180,7 @@ async def test_each_container_gets_its_own_and_all_is_noted(monkeypatch: pytest.
     assert scene.given == [["node2-dev3-1"], ["node2-dev3-2"], []]
     assert scene.looked == [("/tree", "node2-dev3-1"), ("/tree", "node2-dev3-2")]
     assert scene.telemetry.allocations == {(R, "ok"): 1}
-    base = {"event": "allocated", "log_level": "info"}
+    base = {"event": "allocated", "log_level": "info", "timestamp": ANY}
     assert said(lines) == [
         {**base, "device_ids": ["node2-dev3-1"]},
         {**base, "device_ids": ["node2-dev3-2"]},
@@ -192,8 +195,50 @@ async def test_a_line_names_sixty_four_devices_and_counts_the_rest(monkeypatch: 
     scene.put(*devices)
     with capture_logs() as lines:
         await scene.allocate([device.id for device in devices[:64]], [device.id for device in devices])
-        await settled()
+        await asyncio.sleep(0.01)
     assert [(len(line["device_ids"]), line.get("more")) for line in lines] == [(64, None), (64, 1)]
+
+
+@timeless
+async def test_lines_of_allocations_are_written_together_with_the_time_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    moments = iter([1790000000.25, 1790000000.5, 1790000001.0])
+    monkeypatch.setattr(allocation_log.time, "time", lambda: next(moments))
+    with capture_logs() as lines:
+        await scene.allocate(["node2-dev3-1"])
+        await asyncio.sleep(0.006)
+        await scene.allocate(["node2-dev3-2"])
+        await asyncio.sleep(0.004)
+        assert [line["timestamp"] for line in lines] == ["2026-09-21T14:13:20.250000Z", "2026-09-21T14:13:20.500000Z"]
+        await asyncio.sleep(100)
+        assert len(lines) == 2
+        await scene.allocate(["node2-dev3-1"])
+        await asyncio.sleep(0.01)
+        assert [line["device_ids"] for line in lines] == [["node2-dev3-1"], ["node2-dev3-2"], ["node2-dev3-1"]]
+
+
+@timeless
+async def test_a_line_that_waits_is_written_when_the_servicer_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    with capture_logs() as lines:
+        await scene.allocate(["node2-dev3-1"])
+        scene.servicer.close()
+        assert [line["device_ids"] for line in lines] == [["node2-dev3-1"]]
+        await asyncio.sleep(1)
+    assert len(lines) == 1
+
+
+@timeless
+async def test_an_answer_is_that_of_the_devices_as_they_are_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    assert not (await scene.allocate(["node2-dev3-1"])).container_responses[0].devices
+    scene.put(make_device(1, has_device_node=True))
+    assert (await scene.allocate(["node2-dev3-1"])).container_responses[0].devices
+    scene.put(make_device(1, health=Health.UNHEALTHY, reason="over temperature"))
+    with pytest.raises(RefusedError):
+        await scene.allocate(["node2-dev3-1"])
+    scene.put(make_device(1))
+    assert not (await scene.allocate(["node2-dev3-1"])).container_responses[0].devices
 
 
 LONG = "x" * 64

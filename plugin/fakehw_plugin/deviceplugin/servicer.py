@@ -7,22 +7,20 @@ after the registration.
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import grpc
 
-from fakehw_plugin import errors, slices
+from fakehw_plugin import errors
 from fakehw_plugin.device import MAX_ID_LENGTH
 from fakehw_plugin.deviceplugin import wire
+from fakehw_plugin.deviceplugin.allocation_log import AllocationLog
 from fakehw_plugin.tree import attributes, descent
 from kubeletapi.deviceplugin.v1beta1 import constants
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator, Iterable
-
-    from google.protobuf.message import Message
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from fakehw_plugin import rpc_faults
     from fakehw_plugin.device import Device, DeviceID
@@ -31,11 +29,10 @@ if TYPE_CHECKING:
     from fakehw_plugin.devices.telemetry import Telemetry
     from fakehw_plugin.logs import Logger
 
-    MessageT = TypeVar("MessageT", bound=Message)
     Context = grpc.aio.ServicerContext[Any, Any]
 
-MAX_TOLD: Final = 64
-"""Device IDs in a line of the log."""
+_AT_ONCE: Final = 16
+"""Devices looked at before others may run."""
 
 
 class MakeServicer(Protocol):
@@ -73,6 +70,7 @@ class DevicePluginServicer:
         self._host_root = host_root
         self._telemetry = telemetry
         self._log = log
+        self._allocation_log = AllocationLog(log)
         self._on_streams = on_streams
         self._on_allocated = on_allocated
         self._faults = faults
@@ -100,6 +98,7 @@ class DevicePluginServicer:
     def close(self) -> None:
         """End all streams, so that stopping the server does not have to wait for them (contract PIT-8)."""
         self._is_closing = True
+        self._allocation_log.tell()
         for wake in self._wakes:
             wake.set()
 
@@ -140,11 +139,15 @@ class DevicePluginServicer:
     async def get_preferred_allocation(self, request: bytes, context: Context) -> bytes:
         """Choose for each container; never an error, because that would fail the pod (contract GP-4, PIT-15)."""
         from fakehw_plugin import allocation
+        from fakehw_plugin.deviceplugin import requests
         from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
 
         response = pluginapi.PreferredAllocationResponse()
-        asked = await self._parse(pluginapi.PreferredAllocationRequest, request, context)
-        for container in asked.container_requests:
+        try:
+            asked = requests.preferred(request)
+        except errors.RequestError as error:
+            await self._refuse_bytes(context, error)
+        for container in asked:
             must_include = self._known(container.must_include_deviceIDs)
             available = self._known(container.available_deviceIDs)
             healthy = [device for device in available if device.is_healthy]
@@ -159,66 +162,49 @@ class DevicePluginServicer:
         The same device may be asked for again (contract AL-4, PIT-12). A device that is unknown, unhealthy or not a
         real directory at this moment is refused by name, which fails the pod (contract ADM-2).
         """
-        from fakehw_plugin.deviceplugin import answers
-        from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+        from fakehw_plugin.deviceplugin import answers, requests
 
-        resource, response = self._inventory.resource_name, b""
-        asked = await self._parse(pluginapi.AllocateRequest, request, context)
+        response = b""
         try:
-            for container in asked.container_requests:
-                devices = await slices.run(self._all_allocatable(container.devices_ids))
+            for asked in requests.allocated(request):
+                devices = await self._all_allocatable(asked)
                 response += answers.container(devices, host_root=self._host_root)
-                device_ids = [device.id for device in devices]
-                self._on_allocated(device_ids)
-                # After the answer: a log line takes longer than making it.
-                self._later(functools.partial(self._tell_allocated, device_ids))
+                self._on_allocated(asked)
+                self._allocation_log.tell_later(asked)
+        except errors.RequestError as error:
+            await self._refuse_bytes(context, error)
         except errors.UnknownDeviceError as error:
             await self._refuse(context, "unknown_device", grpc.StatusCode.INVALID_ARGUMENT, error)
         except errors.UnhealthyDeviceError as error:
             await self._refuse(context, "unhealthy_device", grpc.StatusCode.FAILED_PRECONDITION, error)
-        self._telemetry.allocations[resource, "ok"] += 1
+        self._telemetry.allocations[self._inventory.resource_name, "ok"] += 1
         return response
 
     async def pre_start_container(self, request: bytes, context: Context) -> bytes:
         """Check once more that the devices are healthy; a refusal is retried by the kubelet (contract PS-1, PS-2)."""
-        from kubeletapi.deviceplugin.v1beta1 import api_pb2 as pluginapi
+        from fakehw_plugin.deviceplugin import requests
 
-        asked = await self._parse(pluginapi.PreStartContainerRequest, request, context)
         try:
-            await slices.run(self._all_allocatable(asked.devices_ids))
+            await self._all_allocatable(requests.started(request))
+        except errors.RequestError as error:
+            await self._refuse_bytes(context, error)
         except errors.AllocationError as error:
             self._log.warning("start_refused", error=str(error))
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         return b""
-
-    async def _parse(self, kind: type[MessageT], request: bytes, context: Context) -> MessageT:
-        from google.protobuf.message import DecodeError
-
-        try:
-            return kind.FromString(request)
-        except DecodeError as error:
-            self._log.warning("bad_request", message=kind.__name__, error=str(error))
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"not a {kind.__name__}: {error}")
-
-    @staticmethod
-    def _later(call: Callable[[], None]) -> None:
-        asyncio.get_running_loop().call_soon(call)
-
-    def _tell_allocated(self, device_ids: list[DeviceID]) -> None:
-        more = {"more": len(device_ids) - MAX_TOLD} if len(device_ids) > MAX_TOLD else {}
-        self._log.info("allocated", device_ids=device_ids[:MAX_TOLD], **more)
 
     def _known(self, device_ids: Iterable[str]) -> list[Device]:
         """Return the devices that there are of these, each once."""
         devices = (self._inventory.get(device_id) for device_id in dict.fromkeys(device_ids))
         return [device for device in devices if device is not None]
 
-    def _all_allocatable(self, device_ids: Iterable[str]) -> Generator[None, None, list[Device]]:
-        """Return the devices, each once; AllocationError for the first that cannot be given."""
+    async def _all_allocatable(self, device_ids: Iterable[str]) -> list[Device]:
+        """Return the devices; AllocationError for the first that cannot be given."""
         devices = []
-        for device_id in dict.fromkeys(device_ids):
+        for number, device_id in enumerate(device_ids, 1):
             devices.append(self._allocatable(device_id))
-            yield
+            if not number % _AT_ONCE:
+                await asyncio.sleep(0)
         return devices
 
     def _allocatable(self, device_id: str) -> Device:
@@ -241,6 +227,10 @@ class DevicePluginServicer:
         self._telemetry.allocations[self._inventory.resource_name, outcome] += 1
         self._log.warning("allocation_refused", error=str(error))
         await context.abort(code, str(error))
+
+    async def _refuse_bytes(self, context: Context, error: errors.RequestError) -> NoReturn:
+        self._log.warning("bad_request", message=error.message, error=error.error)
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 def _short(device_id: str) -> str:

@@ -81,7 +81,7 @@ class Retention:
     def allocated(self, device_ids: Iterable[DeviceID]) -> None:
         """Note that these were handed out just now."""
         now = self._clock()
-        self._allocated_at.update((device_id, now) for device_id in device_ids)
+        self._allocated_at.update(dict.fromkeys(device_ids, now))
         if len(self._allocated_at) > 10_000:
             recent = {key: at for key, at in self._allocated_at.items() if now - at < RECENTLY_S}
             self._allocated_at = recent
