@@ -187,6 +187,27 @@ async def root_replaced(one: Scene) -> None:
     await one.converged()
 
 
+@fault(
+    TREE, "two trees take the root's place from each other, 200 times, while they are read",
+    "The last one is served, and followed",
+)  # fmt: skip
+async def roots_in_turn(one: Scene) -> None:
+    await one.shell("cp -r tree other")
+
+    def swap() -> None:
+        for _ in range(200):
+            (one.root.parent / "tree").rename(one.root.parent / "meanwhile")
+            (one.root.parent / "other").rename(one.root.parent / "tree")
+            (one.root.parent / "meanwhile").rename(one.root.parent / "other")
+
+    await asyncio.to_thread(swap)
+    await one.shell("mkdir -p tree/node2/dev8/1; echo healthy > tree/node2/dev8/1/health")
+    await one.until(lambda: "node2-dev8-1" in one.kubelet.devices("myplugin.io/mydevice-8"))
+    await one.serves_others()
+    await one.shell("rm -r other tree/node2/dev8")
+    await one.converged()
+
+
 @fault(TREE, "the root removed and made again", "No devices meanwhile; all back, and followed")
 async def root_removed(one: Scene) -> None:
     await one.shell("cp -r tree new; rm -r tree")

@@ -18,6 +18,8 @@ from fakekubelet.conformance.verdict import Verdict
 from tests.broken_drivers.every import EVERY
 from tests.broken_plugins import forks
 
+pytestmark = pytest.mark.lengthy
+
 AT_ONCE = 24
 INSTANCES = 2
 """Of inotify that each run of the kit has; a machine allows so many to each user, as a rule 128."""

@@ -23,6 +23,8 @@ from fakehw.view import follower, pod_resources, top
 from fakehw.view.top import Top
 from tests.running import DEADLINE_S
 
+pytestmark = pytest.mark.lengthy
+
 SPEC: Mapping[str, Any] = {
     "nodes": {
         "a": {"host": "kind-a", "classes": {"dev1": {"count": 2}, "gpu": {"count": 1, "resource": "a.b/gpu"}}},
