@@ -8,34 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fakehw import layout
 from fakehw.errors import InputError, TreeError
 from fakehw.layout import Health, TreePath
 from fakehw.spec.topology import FakeDevice, Topology
-from fakehw.tree import applied, directory, likeness, lock, plan, plugging, selection, snapshot, stage, unplugged
+from fakehw.tree import applied, directory, lock, places, plan, plugging, roots, selection, snapshot, stage, unplugged
 from fakehw.tree.applied import Applied
 from fakehw.tree.plan import Add, DropValue, Plan, Remove, SetValue
 from fakehw.tree.unplugged import Unplugged
 
 if TYPE_CHECKING:
+    from fakehw.tree.places import Paths
     from fakehw.tree.snapshot import FoundDevice, Snapshot
     from fakehw.tree.stage import Stage
 
 Progress = Callable[[int, int], None]
 """Called with the devices made so far and in all."""
-
-Paths = TreePath | str | Sequence[TreePath | str]
-
-_ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
-_KINDS: Final = ("node", "class", "device")
-_TOLERATED_AT_ROOT: Final = frozenset({"lost+found"})
 
 
 def _ignore(*_: object) -> None:
@@ -81,7 +74,7 @@ class FakeTree:
         """
         with self._os_errors():
             if not dry_run:
-                self._make_root()
+                roots.make(self.root)
             elif not self.root.exists():
                 return plan.make_plan(topology, applied=(), actual=snapshot.Snapshot())
             with self._looking_ahead() if dry_run else self._writing() as (root_fd, private_fd, writer):
@@ -101,10 +94,12 @@ class FakeTree:
         A watcher of a device sees one event for it: the new file moved in place of the old.
         """
         text = _health_text(health, reason)
-        targets = _parsed(paths)
+        targets = places.parsed(paths)
         with self._os_errors(), self._writing() as (root_fd, _, writer):
             # A device that several of the paths name is set once.
-            devices = list(dict.fromkeys(device for path in targets for device in self._devices_at(root_fd, path)))
+            devices = list(
+                dict.fromkeys(device for path in targets for device in places.devices_at(root_fd, path, root=self.root))
+            )
             for device in devices:
                 writer.set_value(device, layout.HEALTH, text)
             writer.commit()
@@ -115,7 +110,7 @@ class FakeTree:
         _refuse_value(name, value)
         with self._os_errors(), self._writing() as (root_fd, _, writer):
             for path in devices:
-                self._require_likely_device(root_fd, path)
+                places.require_likely_device(root_fd, path, root=self.root)
                 writer.set_value(path, name, value)
             writer.commit()
 
@@ -140,7 +135,7 @@ class FakeTree:
         device that neither has gets what its class has in common, and is its person's own from then on. Nodes and
         classes that are not there are only made with `create`.
         """
-        targets = _parsed(paths)
+        targets = places.parsed(paths)
         with self._os_errors(), self._writing() as (root_fd, private_fd, writer):
             kept = Unplugged(writer)
             kept.settle()
@@ -161,12 +156,12 @@ class FakeTree:
 
     def unplug(self, paths: Paths) -> None:
         """Take devices, classes or nodes away, each with all that is in it, in one move; it is kept for `plug`."""
-        targets = _parsed(paths)
+        targets = places.parsed(paths)
         with self._os_errors(), self._writing() as (root_fd, _, writer):
             kept = Unplugged(writer)
             kept.settle()
             for path in targets:
-                self._require_likely(root_fd, path)
+                places.require_likely(root_fd, path, root=self.root)
             for path in targets:
                 kept.take(path.parts)
             try:
@@ -178,7 +173,7 @@ class FakeTree:
         """Write these attributes of devices as they are given, whatever they say; None removes one. All, or none."""
         with self._os_errors(), self._writing() as (root_fd, _, writer):
             for path, texts in values.items():
-                self._require_likely_device(root_fd, path)
+                places.require_likely_device(root_fd, path, root=self.root)
                 for name, text in texts.items():
                     if text is None:
                         writer.remove((*path.parts, *name.split("/")))
@@ -198,7 +193,7 @@ class FakeTree:
             kept = Unplugged(writer)
             kept.settle()
             for path, was in devices.items():
-                self._require(root_fd, replace(path, number=None))
+                places.require(root_fd, replace(path, number=None), root=self.root)
                 with directory.opened_below(root_fd, path.parts[:-1]) as fd:
                     if directory.is_directory(path.parts[-1], dir_fd=fd):
                         raise InputError(f"{path}: is there already")
@@ -221,18 +216,6 @@ class FakeTree:
 
     # Building.
 
-    def _make_root(self) -> None:
-        """Make the root and what is missing above it, with the modes that are promised whatever the umask."""
-        missing = []
-        place = self.root.absolute()
-        while not place.is_dir():  # what is there may be no directory: opening it will tell
-            missing.append(place)
-            place = place.parent
-        for directory_path in reversed(missing):
-            with contextlib.suppress(FileExistsError):
-                directory_path.mkdir()
-                directory_path.chmod(layout.DIR_MODE)
-
     def _remembered(self, private_fd: int, *, reset: bool) -> Applied:
         try:
             return applied.read(private_fd, root=str(self.root))
@@ -244,7 +227,7 @@ class FakeTree:
     def _plan(self, topology: Topology, before: Applied, root_fd: int, private_fd: int | None, *, reset: bool) -> Plan:
         actual = snapshot.read_root(root_fd)
         if reset:
-            self._refuse_foreign(actual)
+            roots.refuse_foreign(actual, root=self.root)
             what = plan.make_reset_plan(topology, actual=actual)
             what.makes_device_nodes = self._makes_device_nodes(topology, private_fd)
             return what
@@ -275,26 +258,6 @@ class FakeTree:
                 "must be given as a flag to mean that (--host; it is NODE_NAME)"
             )
 
-    def _refuse_foreign(self, actual: Snapshot) -> None:
-        """A reset deletes what looks like a fake tree, and nothing else: --root may have been given in haste."""
-        lines = [
-            f"{self.root}/{name}: is not part of a fake tree: must be moved away before a reset (--reset)"
-            for name in sorted(actual.foreign)
-            if name not in _TOLERATED_AT_ROOT
-        ]
-        for name, node in sorted(actual.nodes.items()):
-            lines += [
-                f"{self.root}/{name}/{foreign}: is not part of a fake tree: must be moved away before a reset (--reset)"
-                for foreign in itertools.islice(node.all_foreign(), 1)
-            ]
-        lines += [
-            f"{self.root}{path}: is {kind}: must be moved away before a reset (--reset)"
-            for path, kind in sorted(actual.obstacles.items(), key=lambda item: item[0].sort_key)
-            if path.class_name is None and path.node not in actual.foreign
-        ]
-        if lines:
-            raise TreeError(*lines)
-
     def _makes_device_nodes(self, topology: Topology, private_fd: int | None) -> bool:
         """Tell whether the character devices of `topology` can be made; if not, that is said once."""
         if private_fd is None or stage.is_mknod_allowed(dir_fd=private_fd) or topology.device_node is None:
@@ -302,96 +265,13 @@ class FakeTree:
         self._tell(f"{self.root}: mknod is not allowed here: going on without character devices (device_node)")
         return False
 
-    # Finding one's way.
-
-    def _devices_at(self, root_fd: int, path: TreePath) -> list[TreePath]:
-        """Return the device at `path`, or all devices below it; InputError if there is none."""
-        self._require(root_fd, path)
-        found = [path]
-        for pattern in (layout.CLASS_NAME, layout.DEVICE_NUMBER)[len(path.parts) - 1 :]:
-            children = []
-            for parent in found:
-                with directory.opened_below(root_fd, parent.parts) as fd:
-                    children += [
-                        TreePath.parse("/".join((*parent.parts, name)))
-                        for name in directory.names(fd)
-                        if pattern.fullmatch(name) and directory.is_directory(name, dir_fd=fd)
-                    ]
-            found = children
-        if path.number is not None:
-            self._require_likely(root_fd, path)
-        else:
-            found = [device for device in found if likeness.is_likely(device.parts, root_fd=root_fd)]
-        if not found:
-            raise InputError(f"{path}: has no devices in {self.root}")
-        return sorted(found, key=lambda device: device.sort_key)
-
-    def _require(self, root_fd: int, path: TreePath) -> None:
-        kind = _KINDS[len(path.parts) - 1]
-        try:
-            with directory.opened_below(root_fd, path.parts):
-                pass
-        except FileNotFoundError:
-            hint = selection.nearest(path, selection.places(snapshot.read_root(root_fd)))
-            raise InputError(f"{path}: no such {kind} in {self.root}{hint}") from None
-        except NotADirectoryError:
-            raise InputError(
-                f"{path}: is not a directory in {self.root}: must be a {kind}, and not behind a link"
-            ) from None
-
-    def _require_likely(self, root_fd: int, path: TreePath) -> None:
-        self._require(root_fd, path)
-        if not likeness.is_likely(path.parts, root_fd=root_fd):
-            kind = _KINDS[len(path.parts) - 1]
-            raise InputError(f"{path}: does not look like a {kind} of a fake tree: is left alone (in {self.root})")
-
-    def _require_likely_device(self, root_fd: int, path: TreePath) -> None:
-        if path.number is None:
-            raise InputError(f"{path}: must be a device (PATH)")
-        self._require_likely(root_fd, path)
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[int]:
-        try:
-            fd = os.open(self.root, _ROOT_FLAGS)  # the root itself may be a link: it is the user's own
-        except (FileNotFoundError, NotADirectoryError) as error:
-            rule = "must be the directory of a tree (--root, FAKEHW_ROOT)"
-            raise InputError(f"{self.root}: {error.strerror}: {rule}") from None
-        try:
-            self._require_tree(fd)
-            yield fd
-        finally:
-            os.close(fd)
-
-    def _require_tree(self, root_fd: int) -> None:
-        """Refuse a root that holds something, and nothing of ours, and does not look like a fake tree."""
-        if directory.is_directory(layout.PRIVATE_DIR, dir_fd=root_fd):
-            return
-        actual = snapshot.read_root(root_fd)
-        foreign = [name for name in actual.foreign if name not in _TOLERATED_AT_ROOT]
-        # What stands in the way of a class or device of a tree that somebody made by hand is named later, one by one.
-        in_the_way = {str(path).removeprefix("/") for path in actual.obstacles}
-        foreign += [
-            f"{name}/{more}"
-            for name, node in actual.nodes.items()
-            for more in node.all_foreign()
-            if not node.is_likely or f"{name}/{more}" not in in_the_way
-        ]
-        if not any(node.has_sign for node in actual.nodes.values()):
-            foreign += [*actual.nodes, *actual.hidden]  # a home may hold nothing else than .ssh
-        if foreign:
-            raise InputError(
-                f"{self.root}: is not a fake tree: {min(foreign)} is no part of one: "
-                "must be an empty directory, or a tree (--root, FAKEHW_ROOT)"
-            )
-
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[int, int, Stage]]:
         def waiting() -> None:
             self._tell(f"{self.root}: waiting for another fakehw to finish")
 
         with (
-            self._opened() as root_fd,
+            roots.opened(self.root) as root_fd,
             stage.writing(
                 root_fd, name=str(self.root), waiting=waiting, tell=self._tell, wait_s=self._lock_wait_s
             ) as writer,
@@ -400,7 +280,7 @@ class FakeTree:
 
     @contextlib.contextmanager
     def _looking_ahead(self) -> Iterator[tuple[int, int | None, None]]:
-        with self._opened() as root_fd, contextlib.ExitStack() as stack:
+        with roots.opened(self.root) as root_fd, contextlib.ExitStack() as stack:
             private_fd = None
             with contextlib.suppress(FileNotFoundError):
                 private_fd = stack.enter_context(directory.opened(layout.PRIVATE_DIR, dir_fd=root_fd))
@@ -420,21 +300,6 @@ def _reason(error: OSError) -> str:
     if error.errno == errno.EXDEV:
         return "is on another mount than the root of the tree, and nothing is moved from one to the other"
     return error.strerror or str(error)
-
-
-def _parsed(paths: Paths) -> list[TreePath]:
-    """Return the paths, each once and none below another of them."""
-    given = [paths] if isinstance(paths, TreePath | str) else paths
-    parsed = dict.fromkeys(path if isinstance(path, TreePath) else _parsed_one(path) for path in given)
-    parts = {path.parts for path in parsed}
-    return [path for path in parsed if not any(path.parts[:length] in parts for length in range(1, len(path.parts)))]
-
-
-def _parsed_one(text: str) -> TreePath:
-    try:
-        return TreePath.parse(text)
-    except ValueError as error:
-        raise InputError(f"{text!r}: {error} (PATH)") from None
 
 
 def _health_text(health: Health | str, reason: str) -> str:
