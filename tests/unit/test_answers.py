@@ -43,6 +43,7 @@ def test_many_devices_are_answered_as_few_are_and_the_answer_for_few_is_kept(cou
     devices = tuple(make_device(number) for number in range(count))
     answer = answers.container(devices, host_root="/fakehw")
 
+    assert answers._kept.cache_info().maxsize == 1024
     assert (answers.container(devices, host_root="/fakehw") is answer) is (count == 8)
     assert container(*devices).envs == {f"DEV_3_ID_{number}": f"/node2/dev3/{number}" for number in range(count)}
     assert container(*devices, host_root="/other").mounts[0].host_path == "/other/node2/dev3/0"

@@ -196,6 +196,36 @@ def test_a_bad_resource_name_takes_only_its_own_class_down(seed: FakeFilesystem)
     assert len(desk.devices[R3]) == 3
 
 
+def test_a_root_that_was_replaced_is_watched_in_the_place_of_the_old_one(seed: FakeFilesystem) -> None:
+    desk = Desk()
+    added: list[str] = []
+    desk.watches.before_add = lambda path: not added.append(path)  # type: ignore[func-returns-value]  # None: it can
+    (ROOT.parent / "other/node2/dev2/7").mkdir(parents=True)
+    ROOT.rename(ROOT.parent / "moved")
+    (ROOT.parent / "other").rename(ROOT)
+
+    assert desk.tell("", inotify.GONE), "it tells of itself that it moved, and keeps its watch"
+    desk.scan()
+
+    assert added[0] == str(ROOT)
+    assert set(desk.watches.targets) == {str(ROOT / place) for place in ("", "node2", "node2/dev2", "node2/dev2/7")}
+
+
+def test_a_root_that_vanishes_while_it_is_watched_is_looked_for_again(seed: FakeFilesystem) -> None:
+    desk = Desk()
+
+    def take_away(path: str) -> bool:
+        ROOT.rename(ROOT.parent / "moved")
+        return True
+
+    desk.watches.before_add = take_away
+    desk.tell("", inotify.IGNORED)
+    desk.scan()
+
+    assert desk.scanner.root_moved
+    assert str(ROOT) not in desk.watches.targets
+
+
 @pytest.mark.parametrize("can_be_watched", [True, False], ids=["the other one is watched", "nothing is watched"])
 def test_a_tree_put_in_the_place_of_the_one_being_read_is_read_next(can_be_watched: bool, seed: FakeFilesystem) -> None:
     (ROOT.parent / "other/node2/dev2/7").mkdir(parents=True)

@@ -24,6 +24,7 @@ def test_each_container_gets_its_devices_in_order_and_each_once(containers: list
 
 
 def test_a_small_request_is_read_once_and_a_large_one_is_not_kept() -> None:
+    assert requests._kept.cache_info().maxsize == 1024
     small = allocate(["node2-dev3-1"])
     assert requests.allocated(small) is requests.allocated(small)
     for size, is_kept in ((256, True), (257, False)):

@@ -160,6 +160,34 @@ async def test_closing_ends_the_streams_after_the_last_list(monkeypatch: pytest.
 
 
 @timeless
+async def test_closing_ends_streams_of_which_nothing_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    streams = [asyncio.create_task(scene.listen()) for _ in range(2)]
+    await settled()
+    scene.servicer.close()
+    await asyncio.wait(streams, timeout=1)
+    assert all(stream.done() for stream in streams)
+    assert elapsed() == 0
+
+
+@timeless
+async def test_others_have_a_turn_after_each_sixteen_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(monkeypatch)
+    devices = [make_device(number) for number in range(100, 148)]
+    scene.put(*devices)
+    looked: list[int] = []
+
+    async def others() -> None:
+        for _ in range(20):
+            looked.append(len(scene.looked))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(others(), scene.allocate([device.id for device in devices]))
+    assert [count for count in dict.fromkeys(looked) if count] == [16, 32, 48]
+    assert elapsed() == 0
+
+
+@timeless
 async def test_each_container_gets_its_own_and_all_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene(monkeypatch)
     with capture_logs() as lines:
@@ -330,6 +358,7 @@ async def test_what_is_no_message_is_refused_and_said(monkeypatch: pytest.Monkey
         ([3, 2, 1], [3], 2, [3, 1]),
         ([1, 9], [9], 1, [1]),
         ([1, 2], [2], 1, [2]),
+        ([3, 5, 6], [], 2, [5, 6]),
     ],
 )
 @timeless
@@ -337,6 +366,7 @@ async def test_healthy_devices_are_preferred_where_there_are_enough(
     monkeypatch: pytest.MonkeyPatch, available: list[int], must: list[int], size: int, chosen: list[int]
 ) -> None:
     scene = Scene(monkeypatch)
+    scene.put(make_device(5), make_device(6))
     request = pluginapi.PreferredAllocationRequest()
     for _ in range(2):
         request.container_requests.add(

@@ -173,3 +173,16 @@ def test_a_device_that_was_read_is_closed_again(
         one.read(class_fd, entry, may_wait=may_wait)
 
     assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_reading_of_everything_leaves_nothing_open(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, "node2/dev3/1", "node2/dev2/1", "node1/dev3/1")
+    (root / "node2/notes").mkdir()
+    read = reader.TreeReader(
+        str(root), host="", domain="myplugin.io", api=Api.DEVICE_PLUGIN, watch=NoWatch(), nodes=None  # type: ignore[arg-type]
+    )  # fmt: skip
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    for _ in read.scan():
+        pass
+    assert len(read.known.take_changes()) == 2
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
