@@ -22,6 +22,8 @@ import yaml
 
 from fakekubelet.conformance import cli
 
+pytestmark = pytest.mark.lengthy
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 FAST = ["--no-progress", "--brief", "--absent", "0.3", "--quiet", "0.3"]

@@ -70,6 +70,7 @@ def test_the_demo_by_dra_tells_the_same_story(transcript_by_dra: str) -> None:
     assert any("taint myplugin.io/unhealthy=over-temperature:NoSchedule" in line for line in lines)
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_demo_by_dra_that_is_ended_in_the_middle_leaves_nothing_behind(number: signal.Signals) -> None:
     command = [sys.executable, str(REPOSITORY / "hack" / "demo_dra.py")]

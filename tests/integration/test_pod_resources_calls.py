@@ -13,6 +13,7 @@ import pytest
 from fakehw.view import pod_resources
 from fakehw.view.pod_resources import UnknownError
 from kubeletapi.podresources.v1 import api_pb2
+from tests.open_files import open_below
 from tests.running import soon
 
 
@@ -47,14 +48,6 @@ async def kubelet(directory: Path, answer: bytes | None) -> AsyncIterator[Kubele
         await server.stop(None)
 
 
-def descriptors(path: Path) -> list[str]:
-    return [
-        str(fd.readlink())
-        for fd in Path("/proc/self/fd").iterdir()
-        if fd.is_symlink() and str(path) in str(fd.readlink())
-    ]
-
-
 ANSWER = api_pb2.AllocatableResourcesResponse(devices=[api_pb2.ContainerDevices(device_ids=["a"])]).SerializeToString()
 
 
@@ -63,7 +56,7 @@ async def test_a_socket_may_have_any_name(short_dir: Path, monkeypatch: pytest.M
     async with kubelet(short_dir, ANSWER) as asked:
         (short_dir / "real.sock").rename(short_dir / name)
         assert await pod_resources.allocatable(short_dir / name) == {"a"}
-        assert descriptors(short_dir / name) == []
+        assert open_below(short_dir / name) == []
         monkeypatch.chdir(short_dir)
         assert await pod_resources.allocatable(Path(name)) == {"a"}
         assert asked.asked == [("/v1.PodResourcesLister/GetAllocatableResources", b"")] * 2

@@ -21,6 +21,7 @@ from fakehw.errors import InputError, TreeError
 from fakehw.layout import TreePath
 from fakehw.view import follower, pod_resources, top
 from fakehw.view.top import Top
+from tests.open_files import open_below
 from tests.running import DEADLINE_S
 
 pytestmark = pytest.mark.lengthy
@@ -412,12 +413,12 @@ async def test_a_tree_that_cannot_be_followed_any_more_ends_the_view_with_why(
 @pytest.mark.parametrize("keys", [["q"], ["ctrl+c"], ["slash", "q", "ctrl+c"]])
 async def test_it_is_left_by_q_and_from_anywhere_by_ctrl_c_and_lets_go_of_the_tree(root: Path, keys: list[str]) -> None:
     async with shown(root) as screen:
-        assert str(root) in {str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+        assert str(root) in open_below(root)
         await screen.press(*keys[:-1])
         assert screen.app.is_running
         await screen.press(keys[-1])
         assert not screen.app.is_running
-    assert str(root) not in {str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+    assert str(root) not in open_below(root)
 
 
 @pytest.mark.parametrize("worker", ["follow the tree", "ask who holds what"])

@@ -21,6 +21,7 @@ from fakehw.scenario import witnesses
 from fakehw.scenario.receipts import State
 from fakehw.scenario.witnesses import Kubelets, PluginLog
 from fakehw.view import pod_resources
+from tests.open_files import open_below
 from tests.running import soon
 
 RESOURCES = {"n-dev1-1": "a.b/one", "n-dev1-2": "a.b/one", "n-dev2-1": "a.b/two", "N.X-dev1-1": None}
@@ -309,7 +310,7 @@ async def test_nobody_listens_where_nobody_was_named_and_every_witness_ends_with
             while not {("heard", AT), ("kubelet", frozenset({"x"}), True)} <= {*ledger.told}:
                 await asyncio.sleep(0.001)
     assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == before
-    assert str(path) not in {str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+    assert str(path) not in open_below(path)
     assert told == [], "one that is cancelled is no news"
 
 
@@ -340,4 +341,4 @@ async def test_the_logs_that_were_opened_are_closed_where_the_next_is_not_there(
     (tmp_path / "log").touch()
     with pytest.raises(InputError):
         await listen([f"{tmp_path}/log", f"{tmp_path}/none"], [], [])
-    assert f"{tmp_path}/log" not in {str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.exists()}
+    assert f"{tmp_path}/log" not in open_below(tmp_path)

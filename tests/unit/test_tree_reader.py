@@ -17,6 +17,7 @@ from fakehw_plugin.tree.complaints import Complaints
 from fakehw_plugin.tree.device_reader import DeviceReader
 from fakehw_plugin.tree.known import KnownTree
 from tests.factories import make_tree
+from tests.open_files import open_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,11 +169,11 @@ def test_a_device_that_was_read_is_closed_again(
     parent.settings = settings
     one = DeviceReader(known, complaints, NoWatch())  # type: ignore[arg-type]
     entry = entries.DeviceEntry(parent, 1, 3)
-    before = sorted(Path("/proc/self/fd").iterdir())
+    before = open_below(tmp_path)
     for may_wait in (False, True, True):
         one.read(class_fd, entry, may_wait=may_wait)
 
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert open_below(tmp_path) == before
 
 
 def test_a_reading_of_everything_leaves_nothing_open(tmp_path: Path) -> None:
@@ -181,8 +182,7 @@ def test_a_reading_of_everything_leaves_nothing_open(tmp_path: Path) -> None:
     read = reader.TreeReader(
         str(root), host="", domain="myplugin.io", api=Api.DEVICE_PLUGIN, watch=NoWatch(), nodes=None  # type: ignore[arg-type]
     )  # fmt: skip
-    before = os.listdir("/proc/self/fd")  # noqa: PTH208
     for _ in read.scan():
         pass
     assert len(read.known.take_changes()) == 2
-    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+    assert open_below(tmp_path) == []
