@@ -29,7 +29,7 @@ setup: $(VENV)/.dev ## Make the virtual environment with everything for developm
 test: $(VENV)/.dev ## Run all tests but those that need a cluster (TESTS="path -k word" for some, WORKERS=0 for one process)
 	$(BIN)/python -m pytest --numprocesses $(or $(WORKERS),$(if $(TESTS),0,auto)) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-test-lengthy: $(VENV)/.dev ## Test what takes long: manifests in all ways, the pages' samples, fleets, broken drivers, the kit's command, top, the gallery from end to end
+test-lengthy: $(VENV)/.dev ## Test what takes long: manifests, the pages' samples, fleets, broken drivers, the kit's command, top, the gallery
 	$(BIN)/python -m pytest -m lengthy --numprocesses auto --maxprocesses 8 --dist loadfile tests/integration tests/e2e
 
 test-faults: $(VENV)/.dev ## Play every fault of `make faults` once, but those that take long

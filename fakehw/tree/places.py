@@ -21,9 +21,9 @@ _KINDS: Final = ("node", "class", "device")
 def parsed(paths: Paths) -> list[TreePath]:
     """Return the paths, each once and none below another of them; InputError for what is none."""
     given = [paths] if isinstance(paths, TreePath | str) else paths
-    parsed = dict.fromkeys(path if isinstance(path, TreePath) else _parsed_one(path) for path in given)
-    parts = {path.parts for path in parsed}
-    return [path for path in parsed if not any(path.parts[:length] in parts for length in range(1, len(path.parts)))]
+    each = dict.fromkeys(path if isinstance(path, TreePath) else _parsed_one(path) for path in given)
+    parts = {path.parts for path in each}
+    return [path for path in each if not any(path.parts[:length] in parts for length in range(1, len(path.parts)))]
 
 
 def _parsed_one(text: str) -> TreePath:

@@ -44,7 +44,7 @@ _final: Any = None
 
 
 class Logger:
-    """Logs events with the keys it is bound to."""
+    """Logs events with the keys it is bound to; `timestamp`, in seconds of time.time(), for what was not just now."""
 
     __slots__ = ("_bound",)
 
@@ -71,7 +71,7 @@ class Logger:
         if _waiting is not None:
             _waiting.lines.append((level, event, {"timestamp": time.time(), **self._bound, **values}))
             return
-        getattr(_final or _current(), level)(event, **self._bound, **values)
+        _write(level, event, {**self._bound, **values})
 
 
 def get_logger(**bound: object) -> Logger:
@@ -94,8 +94,16 @@ def load() -> None:
     _final = _current().bind()
     lines, _waiting = _waiting.lines, None
     for level, event, values in lines:
-        at = values["timestamp"]
-        getattr(_final, level)(event, **{**values, "timestamp": timestamp(at) if isinstance(at, float) else at})
+        _write(level, event, values)
+
+
+def _write(level: str, event: str, values: dict[str, Any]) -> None:
+    """Write a line; its `timestamp`, in seconds of time.time(), if it has one and is not of this moment."""
+    if "timestamp" in values:
+        import datetime  # later, like structlog
+
+        values["timestamp"] = _iso(datetime.datetime.fromtimestamp(values["timestamp"], datetime.UTC))
+    getattr(_final or _current(), level)(event, **values)
 
 
 def preload() -> None:
@@ -192,13 +200,6 @@ def _without_control_characters(_: object, __: str, values: MutableMapping[str, 
             escaped = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
             values[key] = "".join(escaped)
     return values
-
-
-def timestamp(at: float) -> str:
-    """Return what to log as `timestamp` for a line that is written later than at `at`, in seconds of time.time()."""
-    import datetime  # later, like structlog
-
-    return _iso(datetime.datetime.fromtimestamp(at, datetime.UTC))
 
 
 def lines_lost() -> int:

@@ -240,3 +240,15 @@ def test_whether_a_person_reads_is_asked_of_the_descriptor(monkeypatch: pytest.M
     assert not LogSink(2).isatty()
     assert not LogSink(None).isatty()
     LogSink(None).flush()
+
+
+def test_a_line_of_an_earlier_moment_has_that_time_also_where_it_waited_for_structlog(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    logs.defer(level="info", format_="json")
+    logs.get_logger().info("waited", timestamp=1790000000.25)
+    logs.load()
+    logs.get_logger().info("written", timestamp=1790000000.25)
+    assert [line["timestamp"] for line in lines(out)] == ["2026-09-21T14:13:20.250000Z"] * 2

@@ -10,12 +10,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from fakehw_plugin import logs
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fakehw_plugin.device import DeviceID
+    from fakehw_plugin.logs import Logger
 
 MAX_TOLD: Final = 64
 """Device IDs in a line."""
@@ -27,7 +26,7 @@ TELL_S: Final = 0.01
 class AllocationLog:
     """Writes to `log`; lines have the time of the allocation, not of their writing."""
 
-    def __init__(self, log: logs.Logger) -> None:
+    def __init__(self, log: Logger) -> None:
         self._log = log
         self._untold: list[tuple[float, Sequence[DeviceID]]] = []
 
@@ -42,4 +41,4 @@ class AllocationLog:
         untold, self._untold = self._untold, []
         for at, device_ids in untold:
             more = {"more": len(device_ids) - MAX_TOLD} if len(device_ids) > MAX_TOLD else {}
-            self._log.info("allocated", device_ids=list(device_ids[:MAX_TOLD]), **more, timestamp=logs.timestamp(at))
+            self._log.info("allocated", device_ids=list(device_ids[:MAX_TOLD]), **more, timestamp=at)

@@ -85,11 +85,11 @@ class TreeReader:
             yield from self._lose_root(error.strerror or str(error))
             return
         try:
-            self.is_orphaned = os.fstat(fd).st_nlink == 0
+            status = os.fstat(fd)
+            self.is_orphaned = status.st_nlink == 0
             if self.is_orphaned:
                 yield from self._lose_root("deleted under its mount; only a restart finds another")
                 return
-            status = os.fstat(fd)
             if root.identity != (identity := entries.identity_of(status, file_system=0)):
                 yield from self.known.drop_root()
                 root.identity, root.file_system = identity, status.st_dev
